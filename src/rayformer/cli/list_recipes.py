@@ -1,0 +1,22 @@
+"""`rayformer list`: every recipe, from the static index, without torch."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+
+from rayformer.cli.options import Options, add_json
+from rayformer.cli.output import columns, give
+from rayformer.recipes.index import ENTRIES
+
+
+def run(words: Sequence[str], usage: str) -> int:
+    options = Options(usage, "Every recipe: system, paper, what it takes, what it gives.")
+    add_json(options)
+    values = options.read(words)
+
+    recipes = [
+        {name: value for name, value in asdict(entry).items() if name != "module"} for entry in ENTRIES
+    ]
+    head = ["RECIPE", "SYSTEM", "PAPER", "TAKES", "GIVES"]
+    rows = [[entry.name, entry.system, entry.paper, entry.takes, entry.gives] for entry in ENTRIES]
+    give(recipes, values.json, columns([head, *rows]))
+    return 0

@@ -1,0 +1,88 @@
+"""The command line: which command was meant, and what its end means to the shell.
+
+    main        argv -> exit status
+    outcome     an error -> exit status, after saying on stderr what a person needs
+
+Exit status: 0 done; 1 our fault; 2 the user can mend it, said in one to four plain lines; 130 interrupted.
+No traceback, unless `--debug` stands anywhere on the line.
+"""
+
+import errno
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+
+from rayformer import __version__
+from rayformer.cli.commands import find_command, overview
+from rayformer.cli.output import say
+from rayformer.core.errors import UserError
+
+OURS, USERS, INTERRUPTED = 1, 2, 130
+
+REFUSALS = {
+    errno.EACCES,
+    errno.EPERM,
+    errno.EROFS,
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.ENOENT,
+    errno.EISDIR,
+    errno.ENOTDIR,
+}
+"""What a file system says no with, and only the person at the keyboard can change."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command line. `rayformer` on the path and `python -m rayformer` both end here."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    debug = "--debug" in words
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a terminal of another alphabet gets a "?", not a crash
+            stream.reconfigure(errors="replace")
+    try:
+        status = dispatch([word for word in words if word != "--debug"])
+        sys.stdout.flush()
+        return status
+    except (
+        BrokenPipeError
+    ):  # the reader, `head` say, has seen enough; the exit flush must not meet the pipe again
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except SystemExit as end:  # argparse, after printing the help it was asked for
+        return int(end.code or 0)
+    except (Exception, KeyboardInterrupt) as error:
+        return outcome(error, debug)
+
+
+def dispatch(words: Sequence[str]) -> int:
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(overview())
+        return 0
+    if words[0] in ("-V", "--version"):
+        print(f"rayformer {__version__}")
+        return 0
+    return find_command(words[0]).run(words[1:])
+
+
+def outcome(error: BaseException, debug: bool) -> int:
+    """Say what happened on stderr; the exit status that tells the shell."""
+    if debug:
+        traceback.print_exception(error)
+    if isinstance(error, KeyboardInterrupt):
+        say("interrupted")
+        return INTERRUPTED
+    if isinstance(error, UserError):
+        say(f"error: {error}")
+        return USERS
+    if isinstance(error, OSError) and error.errno in REFUSALS and error.filename:
+        say(f"error: {error.filename}: {error.strerror}")
+        return USERS
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    say(
+        f"This is a fault in rayformer, not yours: {type(error).__name__}: {error}\n"
+        f"It was met in {os.path.basename(place.filename)}, line {place.lineno}, {place.name}."
+    )
+    if not debug:
+        say("The same command with --debug shows the whole traceback; please report both.")
+    return OURS

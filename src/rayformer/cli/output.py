@@ -1,0 +1,90 @@
+"""Who is spoken to where: stdout holds what was asked for, stderr everything else.
+
+    say          a line to the person, on stderr
+    give         what was asked for, on stdout: readable lines, or one JSON document
+    progress     a bar on stderr around an iteration
+    columns      rows of texts, aligned
+
+Under torchrun only the first process speaks.
+"""
+
+import json
+import math
+import os
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+def is_first_process() -> bool:
+    return os.environ.get("RANK", "0") == "0"
+
+
+def say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def give(value: Mapping[str, Any] | Sequence[Any], as_json: bool, text: str) -> None:
+    """`value` as one JSON document, or `text` for a person."""
+    if is_first_process():
+        print(json.dumps(_json_ready(value), indent=2, allow_nan=False) if as_json else text)
+
+
+def number_lines(numbers: Mapping[str, Any]) -> str:
+    """Numbers by name, one a line, aligned."""
+    return columns([[name, _readable(value)] for name, value in numbers.items()])
+
+
+def columns(rows: Sequence[Sequence[str]], gap: str = "  ") -> str:
+    """Rows of texts as lines, every column as wide as its widest text."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        gap.join(f"{text:{width}}" for text, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    )
+
+
+def progress(items: Iterable[T], total: int, label: str) -> Iterator[T]:
+    """`items`, with a bar and the time left on stderr; silent where stderr is no terminal."""
+    from rich.console import Console  # 0.2 s that `list` and `--help` must not pay
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    looks = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*looks, console=Console(stderr=True), disable=not sys.stderr.isatty()) as bar:
+        yield from bar.track(items, total=total, description=label)
+
+
+def _readable(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _json_ready(value: Any) -> Any:
+    """Plain values that strict JSON can hold: what is not finite becomes null, a path its text."""
+    if isinstance(value, Mapping):
+        return {str(key): _json_ready(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_json_ready(item) for item in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return (
+        value
+        if value is None or isinstance(value, (str, int))
+        else str(value)
+        if isinstance(value, Path)
+        else _json_ready(float(value))
+    )

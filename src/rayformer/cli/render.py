@@ -1,0 +1,101 @@
+"""`rayformer render`: a flight through a scene, in colour and in depth.
+
+run         which flight, how large, where to
+fly         every camera of the flight rendered once; colour and depth each into a video
+"""
+
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rayformer.cli.abilities import open_able
+from rayformer.cli.options import Options, add_device, add_json, at_least_one, picture_size
+from rayformer.cli.output import give, number_lines, progress
+from rayformer.core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from rayformer.geometry.cameras import Camera
+
+
+def run(words: Sequence[str], usage: str) -> int:
+    options = Options(usage, "A flight through a scene, in colour and in depth.")
+    options.add_argument("run", metavar="RUN", type=Path, help="a run folder")
+    options.add_argument(
+        "--path",
+        metavar="orbit|spiral|test|FILE.json",
+        default="orbit",
+        help="round the scene, to and fro before it, the held-out poses, or a camera path",
+    )
+    options.add_argument(
+        "--frames",
+        metavar="N",
+        type=at_least_one,
+        default=120,
+        help="frames of an orbit or a spiral (default: 120)",
+    )
+    options.add_argument(
+        "--fps", metavar="N", type=at_least_one, default=30, help="frames per second (default: 30)"
+    )
+    options.add_argument(
+        "--size",
+        metavar="WxH",
+        type=picture_size,
+        help="size in pixels (default: that of the training views)",
+    )
+    options.add_argument(
+        "--out",
+        metavar="FILE.mp4|FOLDER",
+        type=Path,
+        help="a video, or a folder of PNGs (default: RUN/render.mp4)",
+    )
+    add_device(options)
+    add_json(options)
+    values = options.read(words)
+    colour = values.out or values.run / "render.mp4"
+    if colour.suffix.lower() not in (".mp4", ""):
+        raise ConfigError(f"--out must be FILE.mp4, or a folder for PNGs, but is {colour}")
+    depth = colour.with_name(f"{colour.stem}_depth{colour.suffix}")
+
+    loaded = open_able(values.run, "render", values.device)
+    view = loaded.recipe.render(loaded)
+    cameras = view.cameras(values.path, values.frames, values.size)
+    fly(cameras, view.picture, colour, depth, values.fps)
+    give(
+        {"video": colour, "depth": depth, "frames": len(cameras)},
+        values.json,
+        number_lines({"video": colour, "depth": depth}),
+    )
+    return 0
+
+
+def fly(
+    cameras: Sequence["Camera"], picture: Callable[["Camera"], Any], colour: Path, depth: Path, fps: int
+) -> None:
+    """Render every camera once, into a video of colour and one of depth.
+
+    Depth waits on disk until all is rendered: its colours need the nearest and the farthest of all frames,
+    since with a scale for each frame they would flicker.
+    """
+    import numpy as np
+
+    from rayformer.runs.pictures import depth_colours
+    from rayformer.runs.video import write_video
+
+    nearest, farthest = np.inf, -np.inf
+    with tempfile.TemporaryDirectory() as waiting:
+        depths = [Path(waiting) / f"{index}.npy" for index in range(len(cameras))]
+
+        def colours() -> Iterator[Any]:
+            nonlocal nearest, farthest
+            for camera, path in zip(progress(cameras, len(cameras), "render"), depths, strict=True):
+                rendering = picture(camera)
+                there = rendering.depth[np.isfinite(rendering.depth)]
+                if there.size:
+                    nearest, farthest = min(nearest, there.min()), max(farthest, there.max())
+                np.save(path, rendering.depth)
+                yield rendering.colour
+
+        write_video(colour, colours(), fps)
+        near, far = (float(nearest), float(farthest)) if nearest < farthest else (0.0, 1.0)
+        write_video(depth, (depth_colours(np.load(path), near, far) for path in depths), fps)

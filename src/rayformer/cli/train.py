@@ -1,0 +1,171 @@
+"""`rayformer train`: a recipe and its config into a run folder; or a run folder, trained further.
+
+run           read the job; train it; write the report; say where everything is
+Job           all that one command line asks for
+read_job      the command line -> Job
+MAY_CHANGE    what a resumed run may be told anew
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rayformer.cli.options import Options, add_device, add_json, whole_number
+from rayformer.cli.output import give, is_first_process, number_lines, say
+from rayformer.cli.recipe_options import add_fields, changed, configure
+from rayformer.core.config import from_plain
+from rayformer.core.errors import ConfigError
+from rayformer.recipes.index import ENTRIES, entry, load
+from rayformer.runs.run import Run
+
+INTERRUPTED = 130
+
+MAY_CHANGE = ("plan.steps", "plan.minutes")
+"""How long. Anything else would make it another run."""
+
+
+def run(words: Sequence[str], usage: str) -> int:
+    if {"-h", "--help"} & set(words):
+        return _explain(words, usage)
+    job = read_job(words, usage)
+
+    from rayformer.recipes.open_run import (
+        train,
+    )  # torch comes in here, after every refusal that needs no torch
+
+    outcome = train(
+        job.recipe, job.config, out=job.out, seed=job.seed, device=job.device,
+        resume=job.resume, start=job.start, smoke=job.smoke, defaults=job.defaults,
+    )  # fmt: skip
+    path = outcome.run.path
+    summary = {"run": path, "interrupted": outcome.interrupted, "result": outcome.result}
+    if outcome.interrupted:
+        give(summary, job.json, f"run  {path}")
+        say(f"interrupted; go on with: rayformer train --resume {path}")
+        return INTERRUPTED
+    if is_first_process():
+        from rayformer.report.page import write_report
+
+        page = write_report(path)
+        give(
+            {**summary, "report": page},
+            job.json,
+            number_lines({**outcome.result, "run": path, "report": page}),
+        )
+    return 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    recipe: str
+    config: Any
+    defaults: Any
+    """The config that the options started from."""
+    smoke: bool
+    seed: int
+    out: Path | None
+    device: str
+    resume: Path | None
+    start: str | None
+    """Weights to start from: a run folder, a file, or a name on the hub."""
+    json: bool
+
+
+def read_job(words: Sequence[str], usage: str) -> Job:
+    """The words behind `rayformer train`, checked. Raises ConfigError; RunError if --resume names no run."""
+    name, words = _recipe_first(words)
+    options = _options(usage)
+    values, fields = options.parse_known_args(words)
+    fixed = {
+        "out": values.out,
+        "device": values.device,
+        "resume": values.resume,
+        "start": values.start,
+        "json": values.json,
+    }
+
+    if values.resume is None:
+        if name is None:
+            known = ", ".join(entry.name for entry in ENTRIES)
+            raise ConfigError(
+                f"{options.command} needs a recipe, or --resume RUN.\n"
+                f"The recipes are {known}; `rayformer list` tells more."
+            )
+        base = _base(name, values.smoke)
+        config = configure(base, fields, f"{options.command} {name}", options.helps())
+        return Job(
+            recipe=name, config=config, defaults=base, smoke=values.smoke, seed=values.seed or 0, **fixed
+        )
+
+    run = Run.open(values.resume)
+    manifest = run.manifest
+    recipe, seed, smoke = manifest["recipe"], manifest.get("seed", 0), manifest.get("smoke", False)
+    base = from_plain(load(recipe).config, manifest["config"], where=str(run.path / "run.yaml"))
+    config = configure(base, fields, f"{options.command} {recipe}", options.helps())
+    other = [f"--{field}" for field in changed(base, config) if field not in MAY_CHANGE]
+    other += ["--seed"] if values.seed not in (None, seed) else []
+    other += [
+        option
+        for option, given in (("--out", values.out), ("--from", values.start), ("--smoke", values.smoke))
+        if given
+    ]
+    other += [f"the recipe {name}"] if name not in (None, recipe) else []
+    if other:
+        raise ConfigError(
+            f"{', '.join(other)} cannot be given with --resume: the {recipe} run goes on as it was begun.\n"
+            f"Only --{' and --'.join(MAY_CHANGE)} may change.\n"
+            f"For anything else begin a new run; --from {run.path} starts it from these weights."
+        )
+    return Job(recipe=recipe, config=config, defaults=base, smoke=smoke, seed=seed, **fixed)
+
+
+def _options(usage: str) -> Options:
+    does = "Train a recipe into a run folder. Every field of its config is an option by its dotted name."
+    options = Options(usage, does, help_action="store_true")  # help waits until the recipe is known
+    options.add_argument(
+        "--out", metavar="RUN", type=Path, help="the run folder to make (default: runs/DATE-TIME-RECIPE)"
+    )
+    options.add_argument(
+        "--smoke", action="store_true", help="shrunk until it ends within a minute on two cores"
+    )
+    add_device(options)
+    options.add_argument(
+        "--seed", metavar="N", type=whole_number, help="every random number follows from it (default: 0)"
+    )
+    options.add_argument(
+        "--resume",
+        metavar="RUN",
+        type=Path,
+        help="go on with a run, with the recipe and config it was begun with",
+    )
+    options.add_argument("--from", metavar="RUN|FILE|HUB_NAME", dest="start", help="start from these weights")
+    add_json(options)
+    return options
+
+
+def _explain(words: Sequence[str], usage: str) -> int:
+    """`train --help`; with a recipe, every field of its config too."""
+    name, words = _recipe_first(words)
+    options = _options(usage)
+    if name:
+        add_fields(options, _base(name, smoke="--smoke" in words))
+        options.usage = usage.replace("RECIPE", name)
+    else:
+        options.epilog = "`rayformer train RECIPE --help` explains every field. Recipes: " + ", ".join(
+            entry.name for entry in ENTRIES
+        )
+    options.print_help()
+    return 0
+
+
+def _recipe_first(words: Sequence[str]) -> tuple[str | None, list[str]]:
+    """The recipe, if the line starts with one, and the rest. Elsewhere it would be the value of an option."""
+    if words and not words[0].startswith("-"):
+        return entry(words[0]).name, list(words[1:])
+    return None, list(words)
+
+
+def _base(name: str, smoke: bool) -> Any:
+    recipe = load(name)
+    return recipe.smoke if smoke else recipe.default

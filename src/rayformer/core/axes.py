@@ -1,0 +1,30 @@
+"""The vocabulary of axes: the same words in types, einops patterns, docstrings and errors.
+
+A test reads every annotation in the package and refuses a word that is not here. Conventions of frames, units
+and colour stand in `docs/conventions.md`.
+"""
+
+AXES: dict[str, str] = {
+    # rays and scenes
+    "rays": "one entry per ray",
+    "samples": "positions along a ray, one inside each interval",
+    "edges": "fenceposts between the samples of a ray: samples + 1",
+    "coarse": "samples, or edges, of the first pass along a ray",
+    "extra": "samples added where the first pass found matter",
+    "points": "places in space, in no order",
+    "views": "photographs of a scene, each with its camera",
+    "octaves": "doublings of a frequency",
+    # images, and anything with a raster
+    "batch": "independent examples",
+    "channels": "values of one pixel",
+    "height": "rows of pixels, row 0 on top",
+    "width": "columns of pixels; in a network, the channels of a token or layer",
+    "pixels": "picture elements in no particular order",
+    "frames": "pictures one after the other",
+    # networks
+    "tokens": "members of the input set",
+    "heads": "parallel attentions",
+    "features": "channels of an encoding or a hidden layer",
+    "inputs": "channels that enter a layer",
+    "outputs": "channels that leave a layer",
+}

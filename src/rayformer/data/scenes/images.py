@@ -1,0 +1,160 @@
+"""Photographs from files into arrays of bytes, whatever the file looks like.
+
+    picture_size   width and height, from the file's head alone
+    has_alpha      whether any of its pixels may be transparent, likewise
+    read_picture   all pixels: uint8, three channels or four
+    read_mask      which pixels count
+    area_scale     each new pixel is the mean of the area that it covers
+    resample       what a camera without a lens would have seen
+
+16-bit greys lose their low byte, grey becomes colour, palettes are looked up. Means are taken of the stored
+(sRGB) values, as all published numbers in this field are, and of colour times alpha where there is alpha, so
+that what is invisible does not leak.
+"""
+
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, UInt8
+from PIL import Image, ImageOps, UnidentifiedImageError
+from torch import Tensor
+
+from rayformer.core.errors import DataError, MissingExtra
+from rayformer.geometry.cameras import Camera
+from rayformer.geometry.lens import distort
+from rayformer.geometry.rays import pixel_grid
+
+SIDEWAYS = (5, 6, 7, 8)
+"""EXIF orientations that turn a photograph by a quarter."""
+ORIENTATION = 0x0112
+
+
+def picture_size(path: Path, stated: tuple[int, int] | None = None) -> tuple[int, int]:
+    """Width and height as the photograph should be looked at; `stated` is the size that its camera claims.
+
+    Raises DataError for a file that is no picture, MissingExtra for HEIC without its reader.
+    """
+    with _opened(path) as picture:
+        width, height = picture.size
+        return (height, width) if _turns(picture, stated) in SIDEWAYS else (width, height)
+
+
+def has_alpha(path: Path) -> bool:
+    with _opened(path) as picture:
+        return picture.mode in ("RGBA", "LA", "PA", "RGBa") or "transparency" in picture.info
+
+
+def read_picture(
+    path: Path, stated: tuple[int, int] | None = None
+) -> UInt8[np.ndarray, "height width channels"]:
+    """All pixels, upright, RGB or RGBA with straight alpha. Raises as `picture_size`, also for a torn file."""
+    with _opened(path) as picture:
+        try:
+            turns = _turns(picture, stated)
+            picture.load()
+        except (OSError, SyntaxError, ValueError) as error:
+            raise DataError(f"{path}: the picture is torn and cannot be decoded ({error})") from error
+        if turns != 1:
+            picture = ImageOps.exif_transpose(picture)
+        if picture.mode.startswith("I"):  # 16 bits of grey
+            grey = (np.asarray(picture).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8)
+            return np.repeat(grey[..., None], 3, axis=2)
+        transparent = picture.mode in ("RGBA", "LA", "PA", "RGBa") or "transparency" in picture.info
+        return np.array(picture.convert("RGBA" if transparent else "RGB"))
+
+
+def read_mask(path: Path, width: int, height: int) -> Bool[np.ndarray, "height width"]:
+    """Which pixels count, at the size wanted: those of which at least half is white. Raises as
+    `read_picture`."""
+    grey = read_picture(path)[..., :3].max(axis=2, keepdims=True)
+    if grey.shape[0] * width != grey.shape[1] * height and _far_from_scaled(grey.shape, width, height):
+        raise DataError(
+            f"{path}: the mask is {grey.shape[1]} x {grey.shape[0]} pixels and does not fit its photograph\n"
+            f"of {width} x {height}. Masks must have the shape of their photographs."
+        )
+    return area_scale(grey, width, height)[..., 0] >= 128
+
+
+def _far_from_scaled(shape: tuple[int, ...], width: int, height: int) -> bool:
+    """Whether no rounding to whole pixels explains that the shapes differ."""
+    return abs(shape[1] * height - shape[0] * width) > max(width, height, *shape[:2])
+
+
+def _turns(picture: Image.Image, stated: tuple[int, int] | None) -> int:
+    """The EXIF orientation to apply. A camera that states the unturned size was fitted to unturned pixels."""
+    orientation = picture.getexif().get(ORIENTATION, 1)
+    unturned = stated == picture.size and picture.size[0] != picture.size[1]
+    return 1 if orientation in SIDEWAYS and unturned else orientation
+
+
+def _opened(path: Path) -> Image.Image:
+    if path.suffix.lower() in (".heic", ".heif"):
+        _read_heic()
+    try:
+        return Image.open(path)
+    except UnidentifiedImageError as error:
+        raise DataError(f"{path}: not a picture that can be read") from error
+    except OSError as error:
+        raise DataError(f"{path}: the picture cannot be read ({error.strerror or error})") from error
+
+
+@cache
+def _read_heic() -> None:
+    try:
+        import pillow_heif
+    except ImportError as error:
+        raise MissingExtra("heic", "Reading HEIC photographs") from error
+    pillow_heif.register_heif_opener()
+
+
+def area_scale(
+    picture: UInt8[np.ndarray, "height width channels"], width: int, height: int
+) -> UInt8[np.ndarray, "_ _ channels"]:
+    """The picture at another size: each new pixel is the mean of the area that it covers, fractions included.
+
+    With four channels, colours are weighted by alpha: a transparent red pixel beside an opaque white one
+    gives half-transparent white.
+    """
+    if picture.shape[:2] == (height, width):
+        return picture
+    values = torch.from_numpy(picture.astype(np.float32))
+    alpha = values[..., 3:] / 255
+    if alpha.numel():
+        values[..., :3] *= alpha
+    values = torch.einsum("ah,hwc->awc", _area_weights(picture.shape[0], height), values)
+    values = torch.einsum("bw,awc->abc", _area_weights(picture.shape[1], width), values)
+    if alpha.numel():
+        values[..., :3] /= (values[..., 3:] / 255).clamp(min=1e-6)
+    return values.round().clamp(0, 255).byte().numpy()
+
+
+def _area_weights(old: int, new: int) -> Float[Tensor, "_ _"]:
+    """Row by row, the share that each old pixel has in a new one: overlap of intervals on one axis."""
+    edges = torch.arange(new + 1, dtype=torch.float64) * (old / new)
+    starts = torch.arange(old, dtype=torch.float64)
+    overlap = torch.minimum(edges[1:, None], starts + 1) - torch.maximum(edges[:-1, None], starts)
+    return (overlap.clamp(min=0) * (new / old)).float()
+
+
+def resample(
+    picture: UInt8[np.ndarray, "height width channels"], seen_by: Camera, wanted: Camera
+) -> tuple[UInt8[np.ndarray, "_ _ channels"], Bool[np.ndarray, "_ _"]]:
+    """What the pinhole `wanted` would have seen in place of `seen_by`, which has a lens; both share one pose.
+
+    Bilinear. The second array tells which pixels the photograph covers at all; the others are black.
+    """
+    plane = (pixel_grid(wanted.width, wanted.height) - wanted.intrinsics[2:]) / wanted.intrinsics[:2]
+    source = distort(plane, seen_by.lens.coefficients[None]) * seen_by.intrinsics[:2] + seen_by.intrinsics[2:]
+    size = torch.tensor([seen_by.width, seen_by.height], dtype=torch.float64)
+    grid = (2 * source / size - 1).view(1, wanted.height, wanted.width, 2).float()
+    covered = (grid.abs() <= 1).all(dim=-1)[0]
+    values = torch.from_numpy(picture.astype(np.float32)).permute(2, 0, 1)[None]
+    if values.shape[1] == 4:
+        values[:, :3] *= values[:, 3:] / 255
+    seen = torch.nn.functional.grid_sample(values, grid, padding_mode="border", align_corners=False)[0]
+    if seen.shape[0] == 4:
+        seen[:3] /= (seen[3:] / 255).clamp(min=1e-6)
+    seen = (seen * covered).permute(1, 2, 0).round().clamp(0, 255).byte()
+    return seen.numpy(), covered.numpy()

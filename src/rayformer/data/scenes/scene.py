@@ -1,0 +1,114 @@
+"""A scene: photographs with cameras, arranged so that a field can be trained on it.
+
+    SceneConfig   what a person may choose about it
+    View          one photograph: its camera in scene coordinates, its file, its part in training
+    Scene         all of them, with what is known of the space between
+
+Scene coordinates are those of the data after `Scene.normalisation`; `View.original` keeps each camera as the
+data have it, so that an export is exact. Poses are camera-to-world in OpenGL axes whatever the format was.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from rayformer.core.errors import ConfigError
+from rayformer.data.scenes.capture import Split
+from rayformer.geometry.cameras import Camera
+from rayformer.geometry.ndc import ndc_rays
+from rayformer.geometry.rays import Rays
+from rayformer.geometry.similarity import Similarity
+
+
+@dataclass(frozen=True, kw_only=True)
+class SceneConfig:
+    source: str = "demo"
+    """A folder or file of posed photographs, or the name of a scene that the package draws: demo."""
+    width: int | None = None
+    """Scale photographs down to this many pixels across, each the mean of the area it covers; none keeps
+    them."""
+    holdout_every: int = 8
+    """Hold out every n-th view by name, from the first on, for testing; data that bring their own split keep
+    it."""
+    validation: int = 0
+    """Training views to hold back as well, evenly spread, where the data bring no validation split of their
+    own."""
+    views: int | None = None
+    """Train on only this many of the training views, evenly spread; nothing takes all."""
+    background: Literal["white", "black", "random"] = "white"
+    """Colour behind transparent pixels; random draws one per ray in training and keeps white for testing."""
+    normalise: bool = True
+    """Centre the scene, turn it upright and scale its cameras to about one unit; undone on export."""
+    undistort: bool = False
+    """Resample photographs to a pinhole; otherwise rays pass through the exact inverse of the lens."""
+    near: float | None = None
+    """Where rays begin, in scene units from the camera; nothing takes what the data or its cameras suggest.
+    """
+    far: float | None = None
+    """Where rays end, in scene units from the camera; nothing takes what the data or its cameras suggest."""
+
+    def __post_init__(self):
+        for name, least in [("width", 1), ("holdout_every", 2), ("validation", 0), ("views", 1)]:
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise ConfigError(f"data.{name} must be at least {least}, but is {value}")
+        if self.near is not None and self.near < 0:
+            raise ConfigError(f"data.near must not be negative, but is {self.near:g}")
+        if self.far is not None and self.far <= (self.near or 0):
+            raise ConfigError(f"data.far must lie beyond data.near={self.near or 0:g}, but is {self.far:g}")
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    name: str
+    """The photograph's path relative to the data, with forward slashes."""
+    camera: Camera
+    """In scene coordinates, at the size and with the lens that training uses."""
+    original: Camera
+    """In the data's coordinates, at the file's size and with its lens."""
+    image: Path
+    mask: Path | None
+    """A picture of the same shape: white pixels count, black ones are left out."""
+    split: Split
+    near: float | None
+    """Where this view's rays begin, in scene units, if the data know it; likewise far."""
+    far: float | None
+
+
+@dataclass(frozen=True, eq=False)
+class Scene:
+    source: str
+    format: str
+    """The format's name, as `recognise` tells it."""
+    views: tuple[View, ...]
+    points: Float[np.ndarray, "points 3"] | None
+    """Points of a structure-from-motion model, in scene coordinates."""
+    point_colours: UInt8[np.ndarray, "points 3"] | None
+    normalisation: Similarity
+    """From the data's coordinates to the scene's."""
+    background: tuple[float, float, float] | None
+    """The colour under transparent pixels; None where no photograph has any."""
+    near: float
+    """Where rays begin, in scene units along unit directions; likewise far."""
+    far: float
+    forward_facing: bool
+    """Whether all cameras look the same way from about one plane, so that NDC fits."""
+    remarks: tuple[str, ...]
+    """What a person should know before training, one sentence each."""
+    fingerprint: str
+    """Changes with the photographs, their cameras and their names."""
+
+    def split(self, name: Split) -> tuple[View, ...]:
+        """The views of one part, in the order of their names."""
+        return tuple(view for view in self.views if view.split == name)
+
+    def to_ndc(self, rays: Rays) -> Rays:
+        """Rays of a forward-facing scene in normalised device coordinates, those of its first camera.
+
+        One camera stands for all, so that the rays of any view, photographed or not, meet in one space.
+        """
+        camera = self.views[0].camera
+        return ndc_rays(rays, camera.fx, camera.fy, camera.width, camera.height)

@@ -1,0 +1,50 @@
+"""The running average of the weights: what is evaluated and kept when a plan asks for one."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from rayformer.engine.launch import like
+
+
+class Ema:
+    """average <- decay * average + (1 - decay) * weight, after every step; buffers are taken as they are.
+
+    The average starts at the weights themselves and its decay warms up as (1 + step) / (10 + step), so that early averages
+    are not held back by the random start.
+    """
+
+    def __init__(self, model: nn.Module, decay: float):
+        self.decay = decay
+        self.average = {name: value.detach().clone() for name, value in model.named_parameters()}
+
+    @torch.no_grad()
+    def update(self, model: nn.Module, step: int) -> None:
+        decay = min(self.decay, (1 + step) / (10 + step))
+        for name, value in model.named_parameters():
+            if name not in self.average or self.average[name].shape != value.shape:
+                self.average[name] = value.detach().clone()  # grown or replaced in before_step
+            else:
+                self.average[name].lerp_(value.detach(), 1 - decay)
+
+    def load(self, model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+        targets = dict(model.named_parameters())
+        self.average = {name: like(tensor, targets[name].detach()).clone() for name, tensor in tensors.items()}
+
+    @contextmanager
+    def worn(self, model: nn.Module) -> Iterator[None]:
+        """The model wears the average inside, and its own weights again after."""
+        own = {name: value.detach().clone() for name, value in model.named_parameters()}
+        self._put(model, self.average)
+        try:
+            yield
+        finally:
+            self._put(model, own)
+
+    @staticmethod
+    @torch.no_grad()
+    def _put(model: nn.Module, values: Mapping[str, Tensor]) -> None:
+        for name, value in model.named_parameters():
+            value.copy_(values[name])

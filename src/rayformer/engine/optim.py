@@ -1,0 +1,151 @@
+"""Optimisers, and their state by parameter name.
+
+    Lars, BertAdam      the two that torch does not have
+    build_optimiser     an optimiser over the declared groups
+    state_by_name       its state as tensors called "NAME.KEY", ready for safetensors
+    load_state_by_name  the way back
+    carry_over          after a task replaced parameters: a new optimiser that keeps the state of those that stayed
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import SGD, Adam, AdamW, Optimizer
+
+from rayformer.core.errors import ConfigError
+from rayformer.engine.launch import like
+from rayformer.engine.plan import Optim
+from rayformer.engine.task import Group
+
+
+class Lars(Optimizer):
+    """SGD whose step in each layer is a fixed share of that layer's weight norm.
+
+    You et al. 2017, https://arxiv.org/abs/1708.03888, algorithm 1. Vectors (biases, norms) step without the trust
+    ratio and without decay, as is usual for it.
+    """
+
+    def __init__(self, params: Any, lr: float, momentum: float, weight_decay: float, trust: float):
+        super().__init__(params, dict(lr=lr, momentum=momentum, weight_decay=weight_decay, trust=trust))
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
+        for group in self.param_groups:
+            for weight in group["params"]:
+                if weight.grad is None:
+                    continue
+                update = weight.grad
+                if weight.ndim > 1:
+                    update = update.add(weight, alpha=group["weight_decay"])
+                    ratio = group["trust"] * weight.norm() / update.norm()
+                    # Where either norm is 0 there is no scale to keep to.
+                    update = update * torch.where(torch.isfinite(ratio) & (ratio > 0), ratio, 1.0)
+                state = self.state[weight]
+                if "momentum_buffer" not in state:
+                    state["momentum_buffer"] = torch.zeros_like(weight)
+                state["momentum_buffer"].mul_(group["momentum"]).add_(update)
+                weight.add_(state["momentum_buffer"], alpha=-group["lr"])
+
+
+class BertAdam(Optimizer):
+    """AdamW without bias correction, as BERT was trained: Devlin et al. 2018, https://arxiv.org/abs/1810.04805, A.2.
+
+    Its first step is (1 - beta1) / sqrt(1 - beta2) times as long as Adam's (3.2 times with the usual constants), which is why it
+    is used with a warm-up.
+    """
+
+    def __init__(self, params: Any, lr: float, betas: tuple[float, float], eps: float, weight_decay: float):
+        super().__init__(params, dict(lr=lr, betas=betas, eps=eps, weight_decay=weight_decay))
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
+        for group in self.param_groups:
+            beta1, beta2 = group["betas"]
+            for weight in group["params"]:
+                if weight.grad is None:
+                    continue
+                state = self.state[weight]
+                if not state:
+                    state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(weight), torch.zeros_like(weight)
+                first, second = state["exp_avg"], state["exp_avg_sq"]
+                first.lerp_(weight.grad, 1 - beta1)
+                second.mul_(beta2).addcmul_(weight.grad, weight.grad, value=1 - beta2)
+                update = first / (second.sqrt() + group["eps"]) + group["weight_decay"] * weight
+                weight.add_(update, alpha=-group["lr"])
+
+
+def build_optimiser(model: nn.Module, groups: Sequence[Group], optim: Optim) -> Optimizer:
+    """An optimiser over `groups`. Raises ConfigError if they do not hold every trainable parameter exactly once."""
+    parameters = {name: value for name, value in model.named_parameters() if value.requires_grad}
+    grouped = [name for group in groups for name in group.parameters]
+    if sorted(grouped) != sorted(parameters):
+        missing, twice = set(parameters) - set(grouped), {name for name in grouped if grouped.count(name) > 1}
+        unknown = set(grouped) - set(parameters)
+        raise ConfigError(
+            f"parameter groups must hold every trainable parameter exactly once; missing: {sorted(missing)[:5]}, "
+            f"twice: {sorted(twice)[:5]}, unknown or frozen: {sorted(unknown)[:5]}"
+        )
+    torch_groups = [
+        {
+            "params": [parameters[name] for name in group.parameters],
+            "name": group.name,
+            "lr": optim.rate * group.rate,
+            "full_rate": optim.rate * group.rate,  # the schedule multiplies this
+            "weight_decay": optim.decay if group.decay is None else group.decay,
+        }
+        for group in groups
+        if group.parameters
+    ]
+    # One fused pass over parameters, gradients and moments where torch has it for plain tensors.
+    plain = all(type(value.data) is Tensor for value in parameters.values())
+    fused = plain and all(value.device.type in ("cpu", "cuda") and value.is_floating_point() for value in parameters.values())
+    match optim.name:
+        case "adam":
+            return Adam(torch_groups, lr=optim.rate, betas=optim.betas, eps=optim.eps, fused=fused or None)
+        case "adamw":
+            return AdamW(torch_groups, lr=optim.rate, betas=optim.betas, eps=optim.eps, fused=fused or None)
+        case "bert-adam":
+            return BertAdam(torch_groups, optim.rate, optim.betas, optim.eps, optim.decay)
+        case "sgd":
+            return SGD(torch_groups, lr=optim.rate, momentum=optim.momentum, nesterov=optim.nesterov)
+        case "lars":
+            return Lars(torch_groups, optim.rate, optim.momentum, optim.decay, optim.trust)
+
+
+def set_rate(optimiser: Optimizer, factor: float) -> None:
+    for group in optimiser.param_groups:
+        group["lr"] = group["full_rate"] * factor
+
+
+def state_by_name(optimiser: Optimizer, model: nn.Module) -> dict[str, Tensor]:
+    """The optimiser's state as tensors called "PARAMETER.KEY" (Adam: exp_avg, exp_avg_sq, step).
+
+    Step counts are stored as vectors of one: torch's consolidating writer loses tensors without axes.
+    """
+    names = {value: name for name, value in model.named_parameters()}
+    return {
+        f"{names[parameter]}.{key}": torch.as_tensor(value).reshape(1) if key == "step" else value
+        for parameter, state in optimiser.state.items()
+        for key, value in state.items()
+        if value is not None
+    }
+
+
+def load_state_by_name(optimiser: Optimizer, model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Put back what `state_by_name` gave; a parameter without stored state starts fresh, as it would have been."""
+    parameters = dict(model.named_parameters())
+    for full_name, tensor in tensors.items():
+        name, key = full_name.rsplit(".", 1)
+        state = optimiser.state[parameters[name]]
+        state[key] = tensor.reshape(()) if key == "step" else like(tensor, parameters[name].detach())
+
+
+def carry_over(old: Optimizer, new: Optimizer) -> Optimizer:
+    """`new`, with the state of every parameter that `old` also had. Replaced parameters start with none."""
+    kept = {parameter for group in new.param_groups for parameter in group["params"]}
+    for parameter, state in old.state.items():
+        if parameter in kept:
+            new.state[parameter] = state
+    return new

@@ -1,0 +1,148 @@
+"""The contract between a system and the one training loop.
+
+    Piece, Batch    what a step is made of: a batch splits into pieces, no graph outlives its piece
+    Task            all that the engine knows of a system
+    Group           parameters that share a rate and a decay, declared beside the model
+    Stage, Chain    a recipe is a chain of stages; each trains one task by one plan
+    Setting         what a recipe is told when it builds its chain
+    Recipe          a config, its smoke size, and what a finished run can be used for
+
+The gradient of a step is the gradient of the mean over the whole batch, however it is cut: piece losses are means over
+their own `weight`, and the engine weighs them by `piece.weight / (sum over pieces and ranks)`.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from torch import Generator, nn
+
+from rayformer.core.losses import Losses
+from rayformer.engine.plan import Plan
+from rayformer.runs.pictures import Picture
+
+
+@runtime_checkable
+class Piece(Protocol):
+    """A micro-batch: small enough that its activations stay in the cache, or in the memory of the device."""
+
+    @property
+    def weight(self) -> float:
+        """How much of the batch this is: rays, boxes, masked tokens. The loss of the piece is a mean over it."""
+        ...
+
+    def to(self, device: torch.device) -> "Piece": ...
+
+
+@runtime_checkable
+class Batch(Protocol):
+    @property
+    def counts(self) -> Mapping[str, int]:
+        """What the batch holds, for the rates in the log: {"rays": 1024, "samples": 262144}."""
+        ...
+
+    def split(self) -> Sequence[Piece]:
+        """At least one piece, and every rank equally many, in the order of the whole batch."""
+        ...
+
+
+@runtime_checkable
+class Task(Protocol):
+    """All that the engine knows of a system."""
+
+    @property
+    def model(self) -> nn.Module: ...
+
+    def before_step(self, step: int, generator: Generator) -> None:
+        """The only place where state that is not learned changes (occupancy, grid growth, pruning, a GRU volume).
+
+        It lives in the model's buffers, so that checkpoints hold it, and it changes alike on every rank: `generator` is
+        the same everywhere. It may replace parameters; the engine then rebuilds their optimiser state.
+        """
+        ...
+
+    def batch(self, split: str, step: int, rank: int, world: int) -> Batch:
+        """Rank's contiguous share of batch number `step`: a pure function of its arguments and the task's seed."""
+        ...
+
+    def loss(self, piece: Any, step: int, generator: Generator) -> Losses: ...
+
+    def evaluate(self, split: str, generator: Generator) -> dict[str, float]:
+        """Numbers by name, unit in the name, the one that picks the best checkpoint first. May fit copies, never the model."""
+        ...
+
+    def pictures(self) -> dict[str, Picture]:
+        """What a person would rather look at, by file name without suffix; a folder in the name groups them."""
+        ...
+
+
+@dataclass(frozen=True)
+class Group:
+    """Parameters that share a rate and a decay. Names are those of `model.named_parameters()`."""
+
+    name: str
+    parameters: tuple[str, ...]
+    rate: float = 1.0
+    """Multiplies the plan's learning rate."""
+    decay: float | None = None
+    """Weight decay of this group; None takes the plan's."""
+
+
+def one_group(model: nn.Module) -> list[Group]:
+    return [Group("all", tuple(name for name, value in model.named_parameters() if value.requires_grad))]
+
+
+def whole_model(model: nn.Module) -> list[nn.Module]:
+    return []
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    name: str
+    task: Callable[[Mapping[str, Task]], Task]
+    """Builds the task when the stage is reached, from the finished tasks of earlier stages by name."""
+    plan: Plan
+    groups: Callable[[nn.Module], Sequence[Group]] = one_group
+    shards: Callable[[nn.Module], Sequence[nn.Module]] = whole_model
+    """The parts that FSDP2 gathers one at a time, for models too large to be gathered whole."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chain:
+    """Stages in order, each able to use the ones before; or, if `independent`, jobs of their own in any order."""
+
+    stages: Sequence[Stage]
+    data: Mapping[str, Any] = field(default_factory=dict)
+    """What was read: source, format, fingerprint, counts, remarks. Kept in run.yaml; a resume refuses another fingerprint."""
+    independent: bool = False
+    """Under torchrun independent stages are dealt out to the processes, without a process group."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """What a recipe is told when it builds its chain."""
+
+    seed: int
+    device: torch.device
+    assets: Path
+    """RUN/assets: what is fitted before step 0 is written here once and read from here ever after."""
+    training: bool = True
+    """False where a finished run is opened: tasks may then leave their training data unread."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """One system, wired. `default` and `smoke` are instances of the recipe's config class."""
+
+    default: Any
+    smoke: Any
+    build: Callable[[Any, Setting], Chain]
+    predict: Callable[..., Any] | None = None
+    render: Callable[..., Any] | None = None
+    exports: Mapping[str, Callable[..., Path]] = field(default_factory=dict)
+
+    @property
+    def config(self) -> type:
+        return type(self.default)

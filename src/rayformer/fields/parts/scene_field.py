@@ -1,0 +1,37 @@
+"""What a radiance field of any kind shows to those who train it, render it and measure it."""
+
+from typing import Protocol
+
+from jaxtyping import Float
+from torch import Generator, Tensor
+
+from rayformer.core.losses import Losses
+from rayformer.fields.parts.volume import Rendered
+from rayformer.geometry.rays import Rays
+
+
+class SceneField(Protocol):
+    """Rays in, pictures and losses out. How it samples a ray, and how often, is its own affair.
+
+    Rays may come in pieces of any length: no result depends on which rays share a call. (Values drawn from
+    `generator` do, as they must: a piece gets a generator of its own.)
+    """
+
+    @property
+    def samples_per_ray(self) -> int:
+        """How often a ray asks the network, over all passes: its cost in time and memory."""
+        ...
+
+    def loss(
+        self,
+        rays: Rays,
+        colours: Float[Tensor, "rays 3"],
+        background: Float[Tensor, "rays 3"],
+        generator: Generator,
+    ) -> Losses:
+        """How far the rays are from `colours`, as a mean over them, with all that is random in training."""
+        ...
+
+    def render(self, rays: Rays, background: Float[Tensor, "rays 3"]) -> Rendered:
+        """The best picture the field has of these rays, over `background`; the same every time."""
+        ...

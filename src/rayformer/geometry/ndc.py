@@ -1,0 +1,47 @@
+"""Normalised device coordinates: the whole depth behind a near plane, infinity included, squeezed into a box.
+
+NeRF's appendix C (Mildenhall et al. 2020, https://arxiv.org/abs/2003.08934), for scenes that all cameras look
+at from one side. A straight ray stays straight, t' = 0 on the near plane and t' = 1 at infinity, and samples
+that are even in t' are even in disparity, which is how much a picture tells of depth. The frame must be one
+in which the cameras look roughly along -z from about z = 0, as scene normalisation leaves a forward-facing
+scene.
+"""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from rayformer.core.errors import DataError
+from rayformer.geometry.rays import Rays
+
+
+def ndc_rays(rays: Rays, fx: float, fy: float, width: int, height: int, near: float = 1.0) -> Rays:
+    """The rays in NDC: x and y in [-1, 1] over the picture of a camera at the origin, z = -1 at `near` and 1
+    at infinity.
+
+    `fx` and `fy` (pixels) and the size belong to one camera that stands for all; `near` is the plane's
+    distance in scene units. Viewing directions stay those of the world; t runs from 0 to 1. Raises DataError
+    for a ray that never goes forward, since it never meets the plane.
+    """
+    if not (rays.directions[:, 2] < 0).all():
+        raise DataError(
+            "NDC needs every ray to run forward, along -z, but some run sideways or back.\n"
+            "The scene is not forward-facing; train it without NDC."
+        )
+    to_plane = -(near + rays.origins[:, 2]) / rays.directions[:, 2]
+    start = rays.origins + to_plane[:, None] * rays.directions
+    origins = _warp(start, fx, fy, width, height, near)
+    # At t -> infinity the warp tends to the direction's own image, at z = 1.
+    ahead = rays.directions[:, :2] / rays.directions[:, 2:]
+    focal = torch.tensor([2 * fx / width, 2 * fy / height]).to(start)
+    ends = torch.cat([-focal * ahead, torch.ones_like(ahead[:, :1])], dim=-1)
+    zeros = torch.zeros_like(rays.near)
+    return Rays(origins, ends - origins, rays.view_directions, zeros, zeros + 1)
+
+
+def _warp(
+    points: Float[Tensor, "points 3"], fx: float, fy: float, width: int, height: int, near: float
+) -> Float[Tensor, "points 3"]:
+    """A point into the box (appendix C, the projection itself, with the far plane at infinity)."""
+    x, y, z = points.unbind(-1)
+    return torch.stack([-2 * fx / width * x / z, -2 * fy / height * y / z, 1 + 2 * near / z], dim=-1)

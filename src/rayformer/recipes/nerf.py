@@ -1,0 +1,64 @@
+"""NeRF (Mildenhall et al. 2020, arXiv:2003.08934): posed photographs in, new views with depth out.
+
+    rayformer train nerf --data demo
+    rayformer train nerf --data demo --smoke
+
+RESULTS
+"""
+
+from dataclasses import dataclass
+
+from rayformer.core.seeds import seeded
+from rayformer.data.scenes.scene import SceneConfig
+from rayformer.engine.plan import Optim, Plan, Schedule
+from rayformer.engine.task import Chain, Recipe, Setting, Stage
+from rayformer.fields.nerf import NeRF, NeRFConfig
+from rayformer.recipes.parts.open import Loaded
+from rayformer.recipes.parts.scene import SceneTask, SceneTraining, open_scene
+from rayformer.recipes.parts.scene_view import SceneView
+
+
+@dataclass(frozen=True, kw_only=True)
+class NeRFRecipe:
+    data: SceneConfig = SceneConfig()
+    model: NeRFConfig = NeRFConfig()
+    scene: SceneTraining = SceneTraining(precrop_steps=500)
+    plan: Plan = Plan(
+        steps=200_000,
+        optim=Optim(rate=5e-4, eps=1e-7),
+        schedule=Schedule(kind="exponential", final=0.1),
+        log_every=20,
+        evaluate_every=1000,
+        save_every=1000,
+    )
+
+
+DEFAULT = NeRFRecipe()
+
+SMOKE = NeRFRecipe(
+    data=SceneConfig(width=40),
+    model=NeRFConfig(width=64, depth=4, skip_after=1, position_octaves=6, coarse_samples=24, fine_samples=24),
+    scene=SceneTraining(rays=512, test_views=2, shown_views=2, validation_rays=512),
+    plan=Plan(
+        steps=300, optim=Optim(rate=2e-3, eps=1e-7), schedule=Schedule(kind="exponential", final=0.1), evaluate_every=150, save_every=150
+    ),
+)
+
+
+def build(config: NeRFRecipe, setting: Setting) -> Chain:
+    scene, data = open_scene(config.data, config.scene, setting)
+
+    def task(finished: object) -> SceneTask:
+        with seeded(setting.seed, "model"):
+            model = NeRF(config.model)
+        return SceneTask(model, scene, config.scene, config.data.background == "random", setting)
+
+    return Chain(stages=[Stage(name="nerf", task=task, plan=config.plan)], data=data)
+
+
+def render(loaded: Loaded) -> SceneView:
+    task = loaded.task
+    return SceneView(task.field, task.window, loaded.device, loaded.precision)
+
+
+RECIPE = Recipe(default=DEFAULT, smoke=SMOKE, build=build, render=render)

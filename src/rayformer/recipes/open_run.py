@@ -1,0 +1,208 @@
+"""From a recipe's name to a trained run, and from a run folder back to a model.
+
+    train      begin a run or go on with one
+    open_run   a run folder opened, weights and all
+    load       only its model, ready to use: `rayformer.load`
+    evaluate   its numbers, measured anew, on its own data or on others
+"""
+
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from rayformer.core.config import from_plain, to_plain
+from rayformer.core.errors import ConfigError, DataError, RunError, UserError
+from rayformer.core.seeds import generator
+from rayformer.engine.chain import stage_run, train_chain, wear
+from rayformer.engine.checkpoint import put_model, read_tensors
+from rayformer.engine.launch import launched, pick_device
+from rayformer.engine.precision import choose_precision
+from rayformer.engine.progress import Watch
+from rayformer.engine.task import Chain, Setting, Task
+from rayformer.recipes import index
+from rayformer.recipes.parts.open import Loaded
+from rayformer.runs.run import Run
+
+
+@dataclass(frozen=True)
+class TrainOutcome:
+    run: Run
+    result: dict[str, Any]
+    interrupted: bool
+
+
+def train(
+    name: str,
+    config: Any,
+    *,
+    out: Path | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    resume: Path | None = None,
+    start: str | None = None,
+    smoke: bool = False,
+    defaults: Any = None,
+) -> TrainOutcome:
+    """Train recipe `name` with `config` into the run folder `out`, or go on with the run `resume`.
+
+    `start` names weights to begin from: a run folder or a safetensors file. `defaults` is the config that options changed, for the report.
+    Raises UserError of every kind; the run folder is removed again if nothing was trained because the data or the config was refused.
+    """
+    recipe = index.load(name)
+    config = _with_whole_path(config)
+    rank = int(os.environ.get("RANK", 0))
+    run = _run_of(name, out, resume, rank)
+    setting = Setting(seed=seed, device=pick_device(device, int(os.environ.get("LOCAL_RANK", 0))), assets=run.assets)
+    watch = Watch(name, 1, shown=rank == 0)
+    try:
+        chain = recipe.build(config, setting)
+        precision = choose_precision(setting.device, chain.stages[0].plan.precision)
+        if resume:
+            _refuse_other_data(run, chain)
+        with launched(device, group=not chain.independent) as launch:
+            if launch.leads:
+                begun = {
+                    "config": to_plain(config),
+                    "defaults": to_plain(defaults if defaults is not None else config),
+                    "smoke": smoke,
+                    "seed": seed,
+                    "data": dict(chain.data),
+                    "device": _describe(setting.device),
+                    "precision": {"name": precision.name, "why": precision.reason},
+                    "processes": launch.world,
+                }
+                run.note_resume(_steps_done(run)) if resume else run.note(begun)
+            for text in chain.data.get("remarks", []):
+                watch.say(f"- {text}")
+            watch.say(f"- {_describe(setting.device)}, {precision.name}: {precision.reason}")
+            watch.say(f"- run folder: {run.path}")
+            if start and not resume:
+                chain = _started(chain, start, watch)
+            outcomes = train_chain(chain, run, seed, launch, watch.say)
+    except UserError:
+        if not resume and rank == 0:
+            run.remove_if_untrained()
+        raise
+    interrupted = any(outcome.interrupted for outcome in outcomes.values()) or len(outcomes) < len(chain.stages)
+    result = dict(outcomes[chain.stages[-1].name].result) if chain.stages[-1].name in outcomes else {}
+    if len(chain.stages) > 1 and not interrupted and rank == 0:
+        run.write_result(result)
+    return TrainOutcome(run, run.result() or result, interrupted)
+
+
+def open_run(path: Path | str, device: str = "auto", source: str | None = None) -> Loaded:
+    """The run at `path`, its models wearing their newest weights (averaged ones where there are any), in evaluation mode.
+
+    `source` puts other data in the place of the run's own. Raises RunError where there is no run, or nothing trained yet.
+    """
+    run = Run.open(path)
+    manifest = run.manifest
+    name = manifest["recipe"]
+    recipe = index.load(name)
+    config = from_plain(recipe.config, manifest["config"], where=str(run.path / "run.yaml"))
+    if source is not None:
+        config = _with_whole_path(replace(config, data=replace(config.data, source=source)))
+    where = pick_device(device)
+    setting = Setting(seed=manifest["seed"], device=where, assets=run.assets, training=False)
+    chain = recipe.build(config, setting)
+    tasks: dict[str, Task] = {}
+    step = 0
+    for stage in chain.stages:
+        task = stage.task(tasks)
+        step = wear(task.model, stage_run(chain, stage, run))
+        task.model.to(where).eval()
+        tasks[stage.name] = task
+    precision = choose_precision(where, chain.stages[-1].plan.precision)
+    return Loaded(
+        run=run, name=name, recipe=recipe, config=config, seed=manifest["seed"], chain=chain, tasks=tasks, step=step, device=where,
+        precision=precision,
+    )  # fmt: skip
+
+
+def load(path: Path | str, device: str = "cpu") -> nn.Module:
+    """The trained model of the run at `path`, on `device`, in evaluation mode. Raises RunError where there is none."""
+    return open_run(path, device).model
+
+
+def evaluate(path: Path | str, source: str | None = None, device: str = "auto") -> dict[str, float]:
+    """The numbers of the run at `path` on the held-out split of its own data, or of `source`."""
+    loaded = open_run(path, device, source)
+    with torch.no_grad(), loaded.precision.autocast():
+        return loaded.task.evaluate("test", generator(loaded.seed, "evaluate", "test", device="cpu"))
+
+
+# ---------------------------------------------------------------------- beginning a run
+
+
+def _run_of(name: str, out: Path | None, resume: Path | None, rank: int) -> Run:
+    """The run folder: made by the leading process, waited for by the others."""
+    if resume:
+        return Run.open(resume)
+    if int(os.environ.get("WORLD_SIZE", 1)) > 1 and out is None:
+        raise ConfigError("several processes need one run folder: name it with --out RUN")
+    if rank == 0:
+        return Run.create(out, name, {})
+    assert out is not None, "checked above"
+    for _ in range(600):
+        if (out / "run.yaml").exists():
+            return Run.open(out)
+        time.sleep(0.1)
+    raise RunError(f"{out}: the leading process has not made the run folder within a minute")
+
+
+def _with_whole_path(config: Any) -> Any:
+    """The config with its data source as an absolute path, so that a run can be opened from any working directory."""
+    source = getattr(getattr(config, "data", None), "source", None)
+    if not isinstance(source, str) or not Path(source).expanduser().exists():
+        return config
+    return replace(config, data=replace(config.data, source=str(Path(source).expanduser().resolve())))
+
+
+def _refuse_other_data(run: Run, chain: Chain) -> None:
+    before, now = run.manifest.get("data", {}).get("fingerprint"), chain.data.get("fingerprint")
+    if before is not None and before != now:
+        raise DataError(
+            f"{chain.data.get('source')} is not the data that {run.path} was begun with: its fingerprint is {now}, not {before}\n"
+            f"bring the old data back, or begin a new run from these weights with --from {run.path}"
+        )
+
+
+def _steps_done(run: Run) -> int:
+    done = run.checkpoints()
+    return done[-1][0] if done else 0
+
+
+def _describe(device: torch.device) -> str:
+    if device.type == "cuda":
+        return f"cuda: {torch.cuda.get_device_name(device)}"
+    if device.type == "cpu":
+        return f"cpu, {torch.get_num_threads()} threads"
+    return str(device)
+
+
+def _started(chain: Chain, start: str, watch: Watch) -> Chain:
+    """The chain whose first stage begins from given weights."""
+    first = chain.stages[0]
+
+    def task(finished: Mapping[str, Task]) -> Task:
+        begun = first.task(finished)
+        path = Path(start)
+        if path.is_dir():
+            step = wear(begun.model, Run.open(path))
+            watch.say(f"- begins from the weights of {path}, step {step}")
+        elif path.suffix == ".safetensors" and path.is_file():
+            put_model(begun.model, read_tensors(path))
+            watch.say(f"- begins from the weights in {path}")
+        else:
+            raise ConfigError(f"--from must be a run folder or a .safetensors file, but is {start!r}")
+        return begun
+
+    return replace(chain, stages=[replace(first, task=task), *chain.stages[1:]])
+
+

@@ -1,0 +1,38 @@
+"""A run folder opened: its recipe, config, tasks and weights."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from rayformer.engine.precision import Precision
+from rayformer.engine.task import Chain, Recipe
+from rayformer.runs.run import Run
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Loaded:
+    run: Run
+    name: str
+    """Of the recipe."""
+    recipe: Recipe
+    config: Any
+    seed: int
+    chain: Chain
+    tasks: Mapping[str, Any]
+    """Every stage's task by name, its model wearing the weights of its newest checkpoint."""
+    step: int
+    """The step that the last stage's weights are of."""
+    device: torch.device
+    precision: Precision
+
+    @property
+    def task(self) -> Any:
+        """The last stage's task: what the recipe is about."""
+        return self.tasks[self.chain.stages[-1].name]
+
+    @property
+    def model(self) -> nn.Module:
+        return self.task.model

@@ -1,0 +1,119 @@
+"""A trained scene as something to look at: cameras in, pictures with depth out.
+
+    Rendering      one picture: colour as bytes, depth in scene units
+    Window         what a camera needs to know of a scene: where rays begin and end, what is behind, NDC or not
+    render_camera  any field, any camera, any size of picture in bounded memory
+    SceneView      what `rayformer render` and the viewer ask: the usual flights, and the picture of a camera
+"""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+
+from rayformer.core.errors import ConfigError, did_you_mean
+from rayformer.data.scenes.scene import Scene
+from rayformer.engine.precision import Precision
+from rayformer.fields.parts.scene_field import SceneField
+from rayformer.geometry.cameras import Camera
+from rayformer.geometry.paths import keyframes, orbit, spiral, through
+from rayformer.geometry.rays import Rays, camera_rays
+
+SAMPLES_AT_ONCE = {"cpu": 2**15}
+"""Samples per call of the field: on a processor as many as its caches hold, elsewhere 2**20."""
+
+
+@dataclass(frozen=True, eq=False)
+class Rendering:
+    colour: UInt8[np.ndarray, "height width 3"]
+    depth: Float[np.ndarray, "height width"]
+    """Distance along the ray in scene units (along the axis of the camera in NDC); NaN where there is nothing."""
+
+
+@dataclass(frozen=True, eq=False)
+class Window:
+    scene: Scene
+    ndc: bool = False
+
+    def rays(self, camera: Camera, pixels: Float[torch.Tensor, "rays 2"]) -> Rays:
+        """The camera's rays through `pixels`, ready for the field."""
+        rays = camera_rays(camera, pixels, near=self.scene.near, far=self.scene.far)
+        return self.scene.to_ndc(rays) if self.ndc else rays
+
+    @property
+    def background(self) -> tuple[float, float, float]:
+        """What is behind everything; black behind photographs, which have nothing behind."""
+        return self.scene.background or (0.0, 0.0, 0.0)
+
+
+@torch.no_grad()
+def render_camera(field: SceneField, camera: Camera, window: Window, device: torch.device) -> Rendering:
+    """The picture that `camera` takes of the field. Memory beyond the picture itself does not grow with its size."""
+    colour = np.empty((camera.height * camera.width, 3), np.uint8)
+    depth = np.empty(camera.height * camera.width, np.float32)
+    background = torch.tensor([window.background], device=device)
+    at_once = max(1, SAMPLES_AT_ONCE.get(device.type, 2**20) // field.samples_per_ray)
+    for start in range(0, len(colour), at_once):
+        index = torch.arange(start, min(start + at_once, len(colour)))
+        pixels = torch.stack([index % camera.width, index // camera.width], dim=-1).double() + 0.5
+        rays = window.rays(camera, pixels).to(device)
+        seen = field.render(rays, background.expand(len(rays), 3))
+        place = slice(start, start + len(rays))
+        colour[place] = (seen.colour.clamp(0, 1) * 255).round().byte().cpu().numpy()
+        distance = seen.mean_depth.float()
+        if window.ndc:  # NDC reaches 1 at infinity: z = 1 / (1 - t), in units of the near plane, which lies at 1
+            distance = 1 / (1 - distance).clamp(min=1e-6)
+        depth[place] = torch.where(seen.opacity > 0.5, distance, torch.nan).cpu().numpy()
+    shape = (camera.height, camera.width)
+    return Rendering(colour.reshape(*shape, 3), depth.reshape(shape))
+
+
+PATHS = ("orbit", "spiral", "test")
+
+
+@dataclass(frozen=True, eq=False)
+class SceneView:
+    field: SceneField
+    window: Window
+    device: torch.device
+    precision: Precision
+
+    def cameras(self, path: str, frames: int = 120, size: tuple[int, int] | None = None) -> list[Camera]:
+        """The cameras of a flight: orbit, spiral, test (through the held-out poses), or a camera-path file.
+
+        `size` is (width, height) in pixels; without it, that of the first training view. Raises ConfigError for an unknown
+        path and DataError for a broken file.
+        """
+        scene = self.window.scene
+        views = scene.split("train") or scene.views
+        poses = torch.stack([view.camera.pose for view in views])
+        usual = _pinhole(views[0].camera, size)
+        if path == "orbit":
+            return [replace(usual, pose=pose) for pose in orbit(poses, frames)]
+        if path == "spiral":
+            return [replace(usual, pose=pose) for pose in spiral(poses, frames, scene.near, scene.far)]
+        if path == "test":
+            held_out = torch.stack([view.camera.pose for view in scene.split("test") or views])
+            return [replace(usual, pose=pose) for pose in through(held_out, frames)]
+        if Path(path).suffix != ".json":
+            raise ConfigError(
+                f"--path must be {', '.join(PATHS)} or a camera-path file (.json), but is {path!r}.{did_you_mean(path, PATHS)}"
+            )
+        flight = keyframes(Path(path), size or (usual.width, usual.height))
+        # A file speaks the data's coordinates, which its author knows; the field lives in the scene's.
+        return [replace(camera, pose=scene.normalisation.pose(camera.pose)) for camera in flight.cameras]
+
+    def picture(self, camera: Camera) -> Rendering:
+        with self.precision.autocast():
+            return render_camera(self.field, camera, self.window, self.device)
+
+
+def _pinhole(camera: Camera, size: tuple[int, int] | None) -> Camera:
+    """The camera without its lens, at another size if one is given; the field of view across the height stays."""
+    width, height = size or (camera.width, camera.height)
+    zoom = height / camera.height
+    return Camera(
+        width=width, height=height, fx=camera.fx * zoom, fy=camera.fy * zoom, cx=width / 2, cy=height / 2, pose=camera.pose
+    )

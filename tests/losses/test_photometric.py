@@ -1,0 +1,22 @@
+"""The squared error, and its relation to PSNR."""
+
+import torch
+
+from rayformer.losses.photometric import squared_error
+from rayformer.metrics.image import psnr_db
+
+
+def test_equal_colours_have_no_error():
+    colour = torch.rand(5, 3)
+    assert squared_error(colour, colour) == 0
+
+
+def test_a_tenth_off_everywhere_is_an_error_of_a_hundredth():
+    torch.testing.assert_close(
+        squared_error(torch.full((4, 3), 0.6), torch.full((4, 3), 0.5)), torch.tensor(0.01)
+    )
+
+
+def test_psnr_is_minus_ten_times_the_logarithm_of_the_error():
+    a, b = torch.rand(2, 1, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(psnr_db(a, b)[0], -10 * squared_error(a, b).log10())
