@@ -1,4 +1,5 @@
-"""What every test may ask for: snapshots of texts, real data where it is at hand, two threads and no surprises."""
+"""What every test may ask for: snapshots of texts, real data where it is at hand, two threads and no
+surprises."""
 
 import os
 from pathlib import Path
@@ -10,7 +11,8 @@ HERE = Path(__file__).parent
 
 @pytest.fixture
 def snapshot(request, tmp_path):
-    """`snapshot(name, text)`: the text equals the stored one. RAYFORMER_UPDATE_SNAPSHOTS=1 stores instead of comparing."""
+    """`snapshot(name, text)`: the text equals the stored one. RAYFORMER_UPDATE_SNAPSHOTS=1 stores instead
+    of comparing."""
 
     def compare(name: str, text: str) -> None:
         text = text.replace(str(tmp_path), "TMP").rstrip() + "\n"
@@ -18,7 +20,9 @@ def snapshot(request, tmp_path):
         if os.environ.get("RAYFORMER_UPDATE_SNAPSHOTS"):
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text)
-        assert path.exists(), f"no stored text {path.relative_to(HERE)}; run with RAYFORMER_UPDATE_SNAPSHOTS=1 and read it"
+        assert path.exists(), (
+            f"no stored text {path.relative_to(HERE)}; run with RAYFORMER_UPDATE_SNAPSHOTS=1 and read it"
+        )
         assert text == path.read_text(), f"the text differs from tests/{path.relative_to(HERE)}"
 
     return compare
@@ -31,7 +35,9 @@ def real_data():
     def folder(name: str) -> Path:
         root = Path(os.environ.get("RAYFORMER_DATA", HERE.parent.parent / "shared" / "data"))
         if not (root / name).is_dir():
-            pytest.skip(f"the real data set {name} is not at hand (set RAYFORMER_DATA to the folder that holds it)")
+            pytest.skip(
+                f"the real data set {name} is not at hand (set RAYFORMER_DATA to the folder that holds it)"
+            )
         return root / name
 
     return folder
@@ -41,4 +47,5 @@ def real_data():
 def _two_threads():
     import torch
 
-    torch.set_num_threads(2)
+    # Two workers (`pytest -n 2`) take one thread each, so that they do not fight over the cores.
+    torch.set_num_threads(1 if "PYTEST_XDIST_WORKER" in os.environ else 2)

@@ -1,9 +1,11 @@
-"""rayformer: neural fields and transformers, the architectures that changed computer vision after the ConvNet.
+"""rayformer: neural fields and transformers, the architectures that changed computer vision after the
+ConvNet.
 
     import rayformer
     model = rayformer.load("runs/2026-11-22-1530-nerf")     # a run folder in, the trained model out
 
-Importing the package imports no torch, so that `rayformer list` and `--help` answer at once; `load` brings it in.
+Importing the package imports no torch, so that `rayformer list` and `--help` answer at once; `load` brings
+it in.
 """
 
 from importlib.metadata import PackageNotFoundError, version

@@ -101,7 +101,7 @@ def tiny_recipe(monkeypatch):
     opened = ModuleType("rayformer.recipes.open_run")
     opened.train = _train
     opened.evaluate = lambda run, source, device: {"psnr_db": 21.5, "source": source or "demo"}
-    opened.open_run = lambda run, device: SimpleNamespace(recipe=recipe, recipe_name="nerf")
+    opened.open_run = lambda run, device: SimpleNamespace(recipe=recipe, name="nerf")
     nerf = ModuleType("rayformer.recipes.nerf")
     nerf.RECIPE = recipe
     monkeypatch.setitem(sys.modules, opened.__name__, opened)

@@ -37,7 +37,11 @@ def train(path: Path, task, plan: Plan = PLAN, seed: int = 7) -> Run:
 
 def weights(run: Run) -> dict[str, torch.Tensor]:
     checkpoint, _ = read_checkpoint(run)
-    return {f"{file}.{name}": value for file, tensors in checkpoint.tensors.items() for name, value in tensors.items()}
+    return {
+        f"{file}.{name}": value
+        for file, tensors in checkpoint.tensors.items()
+        for name, value in tensors.items()
+    }
 
 
 def assert_same_bits(a: Run, b: Run) -> None:
@@ -59,7 +63,9 @@ def test_each_kind_of_task_learns(task, tmp_path):
 
 @pytest.mark.parametrize("name", ["adam", "adamw", "bert-adam", "sgd", "lars"])
 def test_every_optimiser_descends(name, tmp_path):
-    run = train(tmp_path / "run", Line(), replace(PLAN, steps=80, optim=Optim(name=name, rate=0.05, trust=0.5)))
+    run = train(
+        tmp_path / "run", Line(), replace(PLAN, steps=80, optim=Optim(name=name, rate=0.05, trust=0.5))
+    )
     log = run.metrics()
     assert log[-1]["train/loss"] < 0.5 * log[0]["train/loss"]
 
@@ -83,7 +89,9 @@ def gradients(sizes: tuple[int, ...], accumulate: int = 1) -> dict[str, torch.Te
     plan = replace(PLAN, steps=1, accumulate=accumulate)
     run = Run.create(None, "toy", {})
     trainer = Trainer(Stage(name="toy", task=lambda _: task, plan=plan), task, run, 7, HERE)
-    trainer.optimiser.step = lambda: seen.update({name: p.grad.clone() for name, p in task.model.named_parameters()})
+    trainer.optimiser.step = lambda: seen.update(
+        {name: p.grad.clone() for name, p in task.model.named_parameters()}
+    )
     trainer.take_step(0, 0.0, [task.batch("train", part, 0, 1) for part in range(accumulate)])
     return seen
 
@@ -111,19 +119,33 @@ def test_accumulated_batches_give_the_gradient_of_their_union(tmp_path, monkeypa
 def test_clipping_bounds_the_step_of_plain_sgd(tmp_path):
     task = Line()
     before = [p.detach().clone() for p in task.model.parameters()]
-    train(tmp_path / "run", task, replace(PLAN, steps=1, clip=0.01, optim=Optim(name="sgd", rate=1.0, momentum=0.0)))
-    moved = torch.cat([(p.detach() - b).flatten() for p, b in zip(task.model.parameters(), before, strict=True)])
+    train(
+        tmp_path / "run",
+        task,
+        replace(PLAN, steps=1, clip=0.01, optim=Optim(name="sgd", rate=1.0, momentum=0.0)),
+    )
+    moved = torch.cat(
+        [(p.detach() - b).flatten() for p, b in zip(task.model.parameters(), before, strict=True)]
+    )
     assert moved.norm().item() == pytest.approx(0.01, rel=1e-3)
 
 
 def test_groups_have_rates_of_their_own_and_must_hold_every_parameter_once(tmp_path):
     task = Line()
-    frozen_first = lambda model: [Group("first", ("0.weight", "0.bias"), rate=0.0), Group("rest", ("2.weight", "2.bias"))]  # noqa: E731
+
+    def frozen_first(model):
+        return [
+            Group("first", ("0.weight", "0.bias"), rate=0.0),
+            Group("rest", ("2.weight", "2.bias")),
+        ]
+
     before = task.model[0].weight.detach().clone()
     chain = Chain(stages=[Stage(name="toy", task=lambda _: task, plan=PLAN, groups=frozen_first)])
     train_chain(chain, Run.create(tmp_path / "run", "toy", {}), 0, HERE)
     assert torch.equal(task.model[0].weight, before)
-    half = Stage(name="toy", task=lambda _: task, plan=PLAN, groups=lambda model: [Group("first", ("0.weight",))])
+    half = Stage(
+        name="toy", task=lambda _: task, plan=PLAN, groups=lambda model: [Group("first", ("0.weight",))]
+    )
     with pytest.raises(ConfigError, match=r"exactly once; missing: \['0.bias'"):
         train_chain(Chain(stages=[half]), Run.create(tmp_path / "other", "toy", {}), 0, HERE)
 
@@ -131,7 +153,9 @@ def test_groups_have_rates_of_their_own_and_must_hold_every_parameter_once(tmp_p
 # ---------------------------------------------------------------- exactness
 
 
-@pytest.mark.parametrize("task", [lambda: Line(noise=0.1), Growing, Counting], ids=["line", "growing", "counting"])
+@pytest.mark.parametrize(
+    "task", [lambda: Line(noise=0.1), Growing, Counting], ids=["line", "growing", "counting"]
+)
 @pytest.mark.parametrize("ema", [None, 0.9])
 def test_training_on_from_a_checkpoint_gives_the_same_bits(task, ema, tmp_path):
     plan = replace(PLAN, steps=20, ema=ema, schedule=Schedule(kind="cosine", warmup_steps=3))
@@ -145,7 +169,10 @@ def test_training_on_from_a_checkpoint_gives_the_same_bits(task, ema, tmp_path):
         first.watch = Watch("toy", 20, shown=False)
         event = threading.Event()
         original = toy.before_step
-        toy.before_step = lambda step, g, o=original, e=event, s=stop: (o(step, g), e.set() if step == s - 1 else None)
+        toy.before_step = lambda step, g, o=original, e=event, s=stop: (
+            o(step, g),
+            e.set() if step == s - 1 else None,
+        )
         assert first.train(event)
         first.finish(interrupted=True)
         assert read_checkpoint(trainer_run)[0].state.step == stop
@@ -172,8 +199,8 @@ def before_step(step, generator):
         os.kill(os.getpid(), number)
 task.before_step = before_step
 run = Run.open(path) if path.exists() else Run.create(path, "toy", {})
-outcomes = train_chain(chain_of(task, replace(PLAN, steps=100, save_every=50, ema=0.9)), run, 7, Launch(torch.device("cpu")))
-sys.exit(130 if outcomes["toy"].interrupted else 0)
+outcomes = train_chain(chain_of(task, replace(PLAN, steps=100, save_every=50, ema=0.9)), run, 7,
+Launch(torch.device("cpu"))) sys.exit(130 if outcomes["toy"].interrupted else 0)
 """
 
 
@@ -188,7 +215,9 @@ def test_a_hundred_steps_equal_fifty_a_kill_and_fifty_more_bit_for_bit(tmp_path)
     assert [step for step, _ in Run.open(tmp_path / "killed").checkpoints()] == [50]
     assert run_killed(tmp_path / "killed", kill_at=1000) == 0
     assert_same_bits(Run.open(tmp_path / "whole"), Run.open(tmp_path / "killed"))
-    losses = [[line["train/loss"] for line in Run.open(tmp_path / name).metrics()] for name in ("whole", "killed")]
+    losses = [
+        [line["train/loss"] for line in Run.open(tmp_path / name).metrics()] for name in ("whole", "killed")
+    ]
     assert losses[0] == losses[1]
 
 
@@ -276,7 +305,9 @@ def test_tied_weights_are_stored_once_and_come_back_tied(tmp_path):
     class Tied(Line):
         def __init__(self):
             super().__init__()
-            self.model = nn.Sequential(nn.Linear(4, 4, bias=False), nn.Linear(4, 4, bias=False), nn.Linear(4, 1))
+            self.model = nn.Sequential(
+                nn.Linear(4, 4, bias=False), nn.Linear(4, 4, bias=False), nn.Linear(4, 1)
+            )
             self.model[1].weight = self.model[0].weight
 
     run = train(tmp_path / "run", Tied())
@@ -301,7 +332,9 @@ def test_a_checkpoint_of_another_model_is_refused_with_the_names(tmp_path):
 def test_the_average_is_what_is_evaluated_and_worn(tmp_path):
     task = Line()
     seen = []
-    task.evaluate = lambda split, generator: seen.append(task.model[0].weight.detach().clone()) or {"squared_error": 0.0}
+    task.evaluate = lambda split, generator: (
+        seen.append(task.model[0].weight.detach().clone()) or {"squared_error": 0.0}
+    )
     plan = replace(PLAN, ema=0.9)
     run = Run.create(tmp_path / "run", "toy", {})
     fit(Stage(name="toy", task=lambda _: task, plan=plan), task, run, 7, HERE)
@@ -314,7 +347,11 @@ def test_the_average_is_what_is_evaluated_and_worn(tmp_path):
 
 
 def test_minutes_end_the_training_before_its_steps(tmp_path):
-    run = train(tmp_path / "run", Line(), replace(PLAN, steps=10**6, minutes=0.01, log_every=50, schedule=Schedule(kind="cosine")))
+    run = train(
+        tmp_path / "run",
+        Line(),
+        replace(PLAN, steps=10**6, minutes=0.01, log_every=50, schedule=Schedule(kind="cosine")),
+    )
     log = [line for line in run.metrics() if "train/rate" in line]
     assert 10 < run.result()["steps"] < 10**6
     assert run.result()["train_s"] == pytest.approx(0.6, abs=0.3)
@@ -337,7 +374,11 @@ def test_a_later_stage_stands_on_the_earlier_and_finished_ones_are_not_trained_a
         return Chain(
             stages=[
                 Stage(name="coarse", task=lambda done: Line(), plan=replace(PLAN, steps=30)),
-                Stage(name="fine", task=lambda done: Fine(done["coarse"]), plan=replace(PLAN, steps=second_steps)),
+                Stage(
+                    name="fine",
+                    task=lambda done: Fine(done["coarse"]),
+                    plan=replace(PLAN, steps=second_steps),
+                ),
             ]
         )
 
@@ -347,7 +388,9 @@ def test_a_later_stage_stands_on_the_earlier_and_finished_ones_are_not_trained_a
     said = []
     again = train_chain(chain(30), run, 7, HERE, said.append)
     assert said == ["stage coarse is finished already", "stage fine is finished already"]
-    assert again["fine"].result == outcomes["fine"].result | {k: again["fine"].result[k] for k in ("steps", "train_s")}
+    assert again["fine"].result == outcomes["fine"].result | {
+        k: again["fine"].result[k] for k in ("steps", "train_s")
+    }
 
 
 def test_independent_stages_are_dealt_out_and_a_failed_one_loses_no_other(tmp_path):
@@ -358,7 +401,8 @@ def test_independent_stages_are_dealt_out_and_a_failed_one_loses_no_other(tmp_pa
 
     names = "abcd"
     chain = Chain(
-        independent=True, stages=[Stage(name=name, task=lambda _, name=name: block(name), plan=PLAN) for name in names]
+        independent=True,
+        stages=[Stage(name=name, task=lambda _, name=name: block(name), plan=PLAN) for name in names],
     )
     run = Run.create(tmp_path / "run", "toy", {})
     with pytest.raises(RunError, match="1 of 4 stages failed") as error:

@@ -46,9 +46,12 @@ class PointBatch:
 
 
 class Line:
-    """Fit targets = inputs @ truth, with noise drawn in the loss so that exactness of randomness is tested too."""
+    """Fit targets = inputs @ truth, with noise drawn in the loss so that exactness of randomness is tested
+    too."""
 
-    def __init__(self, seed: int = 0, sizes: tuple[int, ...] = (8, 8, 8, 8), noise: float = 0.0, width: int = 4):
+    def __init__(
+        self, seed: int = 0, sizes: tuple[int, ...] = (8, 8, 8, 8), noise: float = 0.0, width: int = 4
+    ):
         torch.manual_seed(seed)
         self.model: nn.Module = nn.Sequential(nn.Linear(width, 8), nn.Tanh(), nn.Linear(8, 1))
         self.seed, self.sizes, self.noise = seed, sizes, noise
@@ -119,7 +122,8 @@ class Table(nn.Module):
 
 
 class Counting(Line):
-    """State that is not learned: a running mean in a buffer, moved in before_step with the given randomness."""
+    """State that is not learned: a running mean in a buffer, moved in before_step with the given
+    randomness."""
 
     def __init__(self, seed: int = 0):
         super().__init__(seed)
@@ -129,7 +133,11 @@ class Counting(Line):
         self.model.occupied.mul_(0.9).add_(torch.rand(8, generator=generator))
 
     def loss(self, piece: Points, step: int, generator: Generator) -> Losses:
-        error = (self.model(piece.inputs) * (1 + 0.01 * self.model.occupied.mean()) - piece.targets).square().mean()
+        error = (
+            (self.model(piece.inputs) * (1 + 0.01 * self.model.occupied.mean()) - piece.targets)
+            .square()
+            .mean()
+        )
         return Losses(error, {"square": error})
 
 
@@ -154,7 +162,8 @@ class Diverging(Line):
 
 
 class Rivals(Line):
-    """A generator and a critic in one loss and one backward: the critic on the detached fake, the generator through the critic's detached weights."""
+    """A generator and a critic in one loss and one backward: the critic on the detached fake, the generator
+    through the critic's detached weights."""
 
     def __init__(self, seed: int = 0):
         super().__init__(seed)
@@ -164,7 +173,10 @@ class Rivals(Line):
         critic = self.model["critic"]
         fake = self.model["maker"](piece.inputs)
         frozen = {name: value.detach() for name, value in critic.named_parameters()}
-        judged = nn.functional.softplus(critic(fake.detach())).mean() + nn.functional.softplus(-critic(piece.targets)).mean()
+        judged = (
+            nn.functional.softplus(critic(fake.detach())).mean()
+            + nn.functional.softplus(-critic(piece.targets)).mean()
+        )
         fooled = nn.functional.softplus(-functional_call(critic, frozen, (fake,))).mean()
         return Losses(judged + fooled, {"critic": judged, "maker": fooled})
 

@@ -264,11 +264,9 @@ def test_radiance_is_what_the_fine_field_says_of_each_place():
 
 
 def test_gradients_agree_with_finite_differences():
-    """Through encoding, field and compositing, in float64, at a softplus density that has no kinks but ReLU's."""
-    nerf, rays = (
-        tiny(width=8, position_octaves=2, density="softplus", last_interval=1.0).double(),
-        drawn_rays(2, dtype=torch.float64),
-    )
+    """Through encoding, field and compositing, in float64."""
+    nerf = tiny(width=8, position_octaves=2, density="softplus", last_interval=1.0).double()
+    rays = drawn_rays(2, dtype=torch.float64)
     distances = torch.linspace(2, 6, 5, dtype=torch.float64).expand(2, 5)
     weight = nerf.fine.trunk.first.weight
 
@@ -285,25 +283,24 @@ def test_gradients_agree_with_finite_differences():
 
 
 def test_a_tiny_nerf_learns_a_drawn_picture():
-    """An 8 x 8 picture of a coloured gradient with a dark square, to 30 dB in 300 steps."""
+    """An 8 x 8 picture of a coloured gradient with a dark square, to 28 dB in 100 steps."""
     y, x = torch.meshgrid(torch.arange(8.0), torch.arange(8.0), indexing="ij")
     picture = torch.stack([x / 7, y / 7, torch.full_like(x, 0.5)], dim=-1)
     picture[2:5, 3:6] = torch.tensor([0.1, 0.0, 0.2])
     colours = picture.reshape(-1, 3)
     plane = torch.stack([(x - 3.5) / 8, (3.5 - y) / 8, -torch.ones_like(x)], dim=-1).reshape(-1, 3)
     view = F.normalize(plane, dim=-1)
-    rays = Rays(
-        torch.tensor([0.0, 0, 4]).expand(64, 3), view, view, torch.full((64,), 2.0), torch.full((64,), 6.0)
-    )
+    ends = torch.full((64,), 2.0), torch.full((64,), 6.0)
+    rays = Rays(torch.tensor([0.0, 0.0, 4.0]).expand(64, 3), view, view, *ends)
     nerf = tiny(position_octaves=4)
-    optimiser = torch.optim.Adam(nerf.parameters(), lr=3e-3)
-    for step in range(300):
+    optimiser = torch.optim.Adam(nerf.parameters(), lr=5e-3)
+    for step in range(100):
         optimiser.zero_grad()
         nerf.loss(rays, colours, white(rays), generator(step)).total.backward()
         optimiser.step()
     with torch.no_grad():
         error = (nerf.render(rays, white(rays)).colour - colours).square().mean().item()
-    assert -10 * math.log10(error) > 30
+    assert -10 * math.log10(error) > 28
 
 
 def test_nerf_is_a_scene_field():

@@ -24,7 +24,7 @@ def run(words: Sequence[str], usage: str) -> int:
     formats = loaded.recipe.exports
     if values.to not in formats:
         raise ConfigError(
-            f"--to {values.to}: a {loaded.recipe_name} run is not exported to that."
+            f"--to {values.to}: a {loaded.name} run is not exported to that."
             f"{did_you_mean(values.to, formats)}\nIts formats are {', '.join(formats)}."
         )
     path = formats[values.to](loaded, values.out)

@@ -12,6 +12,7 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
+from io import TextIOWrapper
 
 from rayformer import __version__
 from rayformer.cli.commands import find_command, overview
@@ -38,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in words
     for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):  # a terminal of another alphabet gets a "?", not a crash
+        if isinstance(stream, TextIOWrapper):  # a terminal of another alphabet gets a "?", not a crash
             stream.reconfigure(errors="replace")
     try:
         status = dispatch([word for word in words if word != "--debug"])

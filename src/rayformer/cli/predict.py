@@ -22,6 +22,7 @@ def run(words: Sequence[str], usage: str) -> int:
     values = options.read(words)
 
     loaded = open_able(values.run, "predict", values.device)
+    assert loaded.recipe.predict, f"the index promises that {loaded.name} can predict"
     answers = loaded.recipe.predict(loaded, values.inputs, values.out)
     give(answers, values.json, number_lines(answers))
     return 0

@@ -58,6 +58,7 @@ def run(words: Sequence[str], usage: str) -> int:
     depth = colour.with_name(f"{colour.stem}_depth{colour.suffix}")
 
     loaded = open_able(values.run, "render", values.device)
+    assert loaded.recipe.render, f"the index promises that {loaded.name} can render"
     view = loaded.recipe.render(loaded)
     cameras = view.cameras(values.path, values.frames, values.size)
     fly(cameras, view.picture, colour, depth, values.fps)

@@ -68,7 +68,7 @@ class Job:
     device: str
     resume: Path | None
     start: str | None
-    """Weights to start from: a run folder, a file, or a name on the hub."""
+    """Weights to start from: a run folder or a safetensors file."""
     json: bool
 
 
@@ -139,7 +139,7 @@ def _options(usage: str) -> Options:
         type=Path,
         help="go on with a run, with the recipe and config it was begun with",
     )
-    options.add_argument("--from", metavar="RUN|FILE|HUB_NAME", dest="start", help="start from these weights")
+    options.add_argument("--from", metavar="RUN|FILE.safetensors", dest="start", help="start from these weights")
     add_json(options)
     return options
 
@@ -151,6 +151,7 @@ def _explain(words: Sequence[str], usage: str) -> int:
     if name:
         add_fields(options, _base(name, smoke="--smoke" in words))
         options.usage = usage.replace("RECIPE", name)
+        options.epilog = "--data X is short for --data.source X; a switch is also set by --NAME and --no-NAME."
     else:
         options.epilog = "`rayformer train RECIPE --help` explains every field. Recipes: " + ", ".join(
             entry.name for entry in ENTRIES

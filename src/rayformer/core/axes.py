@@ -14,6 +14,7 @@ AXES: dict[str, str] = {
     "points": "places in space, in no order",
     "views": "photographs of a scene, each with its camera",
     "octaves": "doublings of a frequency",
+    "dims": "coordinates of a place or a direction",
     # images, and anything with a raster
     "batch": "independent examples",
     "channels": "values of one pixel",

@@ -69,8 +69,8 @@ def _read(kind: Any, value: Any, path: str) -> Any:
     options = _options(kind)
     inside = next((option for option in options if dataclasses.is_dataclass(option)), None)
     if inside and not (value is None and type(None) in options):
-        return _read_config(inside, value, path)
-    for option in options:
+        return _read_config(inside, value, path)  # type: ignore[arg-type]
+    for option in (option for option in options if option is not inside):
         found = _as_kind(option, value)
         if found is not _MISFIT:
             return found

@@ -53,6 +53,6 @@ class MissingExtra(UserError):
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """" Did you mean 'x'?" with the nearest of `known`, or an empty text where nothing is near."""
+    """ " Did you mean 'x'?" with the nearest of `known`, or an empty text where nothing is near."""
     near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
     return f" Did you mean {near[0]!r}?" if near else ""

@@ -1,7 +1,7 @@
 """Randomness as an argument: one seed, and as many independent streams as there are names for them.
 
-A stream is a pure function of (seed, names), so that a resumed run draws at step 51 what an unbroken one would
-have drawn, and so that drawing more in one place changes nothing in another.
+A stream is a pure function of (seed, names), so that a resumed run draws at step 51 what an unbroken one
+would have drawn, and so that drawing more in one place changes nothing in another.
 """
 
 import hashlib
@@ -19,13 +19,15 @@ def stream(seed: int, *names: str | int) -> int:
 
 
 def generator(seed: int, *names: str | int, device: torch.device | str = "cpu") -> torch.Generator:
-    """A generator at the start of the stream called `names`: `generator(seed, "batch", step)`, for instance."""
+    """A generator at the start of the stream called `names`: `generator(seed, "batch", step)`, for
+    instance."""
     return torch.Generator(device=device).manual_seed(stream(seed, *names))
 
 
 @contextmanager
 def seeded(seed: int, *names: str | int) -> Iterator[None]:
-    """torch's global generator at the start of a stream, and as it was afterwards: for modules that draw their own weights."""
+    """torch's global generator at the start of a stream, and as it was afterwards: for modules that draw
+    their own weights."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(stream(seed, *names))
         yield

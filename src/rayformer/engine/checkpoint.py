@@ -8,10 +8,11 @@
     checkpoints/000500/model.safetensors       parameters and buffers
                        optimizer.safetensors   optimiser state by parameter name
                        ema.safetensors         the running average, where the plan asks for one
-                       state.json              step, clock, best value so far, and size and checksum of each file
+                       state.json              step, clock, best value so far, and size and checksum of each
+                                               file
 
-A split (FSDP2) state is written by all processes through torch.distributed.checkpoint and consolidated into the same files, so that one
-process, or another number of them, can read it. Nothing is ever pickled.
+A split (FSDP2) state is written by all processes through torch.distributed.checkpoint and consolidated into
+the same files, so that one process, or another number of them, can read it. Nothing is ever pickled.
 """
 
 import contextlib
@@ -22,7 +23,6 @@ import zlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -59,8 +59,11 @@ class Checkpoint:
     """By file: "model", "optimizer", "ema"."""
 
 
-def save_checkpoint(run: Run, state: State, tensors: Mapping[str, Mapping[str, Tensor]], launch: Launch) -> Path:
-    """Write RUN/checkpoints/STEP. All processes call it; the leading one writes what is whole, all write what is split.
+def save_checkpoint(
+    run: Run, state: State, tensors: Mapping[str, Mapping[str, Tensor]], launch: Launch
+) -> Path:
+    """Write RUN/checkpoints/STEP. All processes call it; the leading one writes what is whole, all write
+    what is split.
 
     Raises RunError, with the last good checkpoint named, if the disk refuses.
     """
@@ -80,7 +83,10 @@ def save_checkpoint(run: Run, state: State, tensors: Mapping[str, Mapping[str, T
             elif launch.leads:
                 _write_whole(draft / f"{name}.safetensors", content)
         if launch.leads:
-            files = {path.name: {"bytes": path.stat().st_size, "crc32": _crc32(path)} for path in sorted(draft.iterdir())}
+            files = {
+                path.name: {"bytes": path.stat().st_size, "crc32": _crc32(path)}
+                for path in sorted(draft.iterdir())
+            }
             write_text(draft / "state.json", json.dumps({**asdict(state), "files": files}, indent=1) + "\n")
             shutil.rmtree(final, ignore_errors=True)
             os.rename(draft, final)
@@ -90,8 +96,14 @@ def save_checkpoint(run: Run, state: State, tensors: Mapping[str, Mapping[str, T
         shutil.rmtree(draft, ignore_errors=True)
     if fault:
         good = run.checkpoints()
-        survivor = f"the last good one, step {good[-1][0]}, survives: free space and use --resume {run.path}" if good else "there is no earlier one"
-        raise RunError(f"could not save the checkpoint of step {state.step} in {run.path}: {fault}\n{survivor}")
+        survivor = (
+            f"the last good one, step {good[-1][0]}, survives: free space and use --resume {run.path}"
+            if good
+            else "there is no earlier one"
+        )
+        raise RunError(
+            f"could not save the checkpoint of step {state.step} in {run.path}: {fault}\n{survivor}"
+        )
     launch.wait()
     return final
 
@@ -107,7 +119,11 @@ def _write_whole(path: Path, content: Mapping[str, Tensor]) -> None:
             aliases[name] = kept[key]
         else:
             kept[key] = name
-            tensors[name] = tensor.cpu().contiguous().clone() if not tensor.is_contiguous() or _shares(tensor) else tensor.cpu()
+            tensors[name] = (
+                tensor.cpu().contiguous().clone()
+                if not tensor.is_contiguous() or _shares(tensor)
+                else tensor.cpu()
+            )
     save_file(tensors, path, metadata={"aliases": json.dumps(aliases), "format": "pt"})
     with open(path, "rb+") as file:
         os.fsync(file.fileno())
@@ -157,7 +173,10 @@ def open_checkpoint(path: Path) -> Checkpoint:
     for name, expected in files.items():
         file = path / name
         if not file.is_file() or file.stat().st_size != expected["bytes"]:
-            raise RunError(f"{file} is torn: {expected['bytes']} bytes were written, {file.stat().st_size if file.is_file() else 0} are there")
+            raise RunError(
+                f"{file} is torn: {expected['bytes']} bytes were written, "
+                f"{file.stat().st_size if file.is_file() else 0} are there"
+            )
         if _crc32(file) != expected["crc32"]:
             raise RunError(f"{file} is damaged: its checksum is not the one written")
         tensors[file.stem] = read_tensors(file)
@@ -191,7 +210,9 @@ def put_model(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
             if leaf in owner._parameters:
                 old = owner._parameters[leaf]
                 assert old is not None, f"{name} stands in the state but holds no parameter"
-                owner._parameters[leaf] = nn.Parameter(torch.empty_like(tensor, device=old.device), requires_grad=old.requires_grad)
+                owner._parameters[leaf] = nn.Parameter(
+                    torch.empty_like(tensor, device=old.device), requires_grad=old.requires_grad
+                )
             else:
                 owner._buffers[leaf] = torch.empty_like(tensor, device=current[name].device)
     with torch.no_grad():
@@ -215,5 +236,3 @@ def _crc32(path: Path) -> int:
         while block := file.read(1 << 22):
             checksum = zlib.crc32(block, checksum)
     return checksum
-
-

@@ -12,8 +12,8 @@ from rayformer.engine.launch import like
 class Ema:
     """average <- decay * average + (1 - decay) * weight, after every step; buffers are taken as they are.
 
-    The average starts at the weights themselves and its decay warms up as (1 + step) / (10 + step), so that early averages
-    are not held back by the random start.
+    The average starts at the weights themselves and its decay warms up as (1 + step) / (10 + step), so that
+    early averages are not held back by the random start.
     """
 
     def __init__(self, model: nn.Module, decay: float):
@@ -31,7 +31,9 @@ class Ema:
 
     def load(self, model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
         targets = dict(model.named_parameters())
-        self.average = {name: like(tensor, targets[name].detach()).clone() for name, tensor in tensors.items()}
+        self.average = {
+            name: like(tensor, targets[name].detach()).clone() for name, tensor in tensors.items()
+        }
 
     @contextmanager
     def worn(self, model: nn.Module) -> Iterator[None]:

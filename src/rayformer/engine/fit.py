@@ -9,8 +9,9 @@
                   save         a checkpoint; the last two and the best are kept
                   restore      the newest whole checkpoint
 
-Exactness: a batch, its randomness and the learning rate are pure functions of (seed, step), so 100 steps equal 50 steps, a kill, and 50 more,
-bit for bit on one machine in float32. (By the clock, `plan.minutes`, the rate follows the time, and no two runs are equal.)
+Exactness: a batch, its randomness and the learning rate are pure functions of (seed, step), so 100 steps
+equal 50 steps, a kill, and 50 more, bit for bit on one machine in float32. (By the clock, `plan.minutes`,
+the rate follows the time, and no two runs are equal.)
 """
 
 import math
@@ -30,7 +31,14 @@ from torch.distributed.tensor import DTensor
 
 from rayformer.core.errors import ConfigError, Diverged
 from rayformer.core.seeds import generator
-from rayformer.engine.checkpoint import Checkpoint, State, put_model, read_checkpoint, remove_old, save_checkpoint
+from rayformer.engine.checkpoint import (
+    Checkpoint,
+    State,
+    put_model,
+    read_checkpoint,
+    remove_old,
+    save_checkpoint,
+)
 from rayformer.engine.ema import Ema
 from rayformer.engine.launch import Launch, Spread
 from rayformer.engine.optim import build_optimiser, carry_over, load_state_by_name, set_rate, state_by_name
@@ -53,11 +61,15 @@ class Outcome:
 def fit(stage: Stage, task: Task, run: Run, seed: int, launch: Launch) -> Outcome:
     """Train `task` by `stage.plan` into `run`, from its newest whole checkpoint if it has one.
 
-    Raises Diverged (a NaN or an infinity), RunError (the disk refuses), and whatever the task raises; the last good checkpoint is
-    there in each case. Ctrl-C finishes the step, saves, and returns an Outcome that says so; twice, it raises KeyboardInterrupt.
+    Raises Diverged (a NaN or an infinity), RunError (the disk refuses), and whatever the task raises; the
+    last good checkpoint is there in each case. Ctrl-C finishes the step, saves, and returns an Outcome that
+    says so; twice, it raises KeyboardInterrupt.
     """
     trainer = Trainer(stage, task, run, seed, launch)
-    with Watch(stage.name, stage.plan.steps, trainer.state.step, shown=launch.leads) as watch, _asked_to_stop() as stop:
+    with (
+        Watch(stage.name, stage.plan.steps, trainer.state.step, shown=launch.leads) as watch,
+        _asked_to_stop() as stop,
+    ):
         trainer.watch = watch
         for text in trainer.remarks:
             watch.say(text)
@@ -101,7 +113,9 @@ class Trainer:
     def train(self, stop: threading.Event) -> bool:
         """Steps until the plan is over; whether it was interrupted before."""
         plan = self.plan
-        with _batches_ahead(self.task, plan.accumulate, plan.prefetch, self.launch, self.state.step, plan.steps) as batches:
+        with _batches_ahead(
+            self.task, plan.accumulate, plan.prefetch, self.launch, self.state.step, plan.steps
+        ) as batches:
             while self.state.step < plan.steps:
                 stopped, elapsed = self._agree(stop.is_set(), time.monotonic() - self.began)
                 share = self._share(self.state.step, elapsed)
@@ -118,7 +132,12 @@ class Trainer:
                     self.log(terms)
                 else:
                     self.watch.moved(done, self._share(done, elapsed))
-                improved = plan.evaluate_every and done % plan.evaluate_every == 0 and done < plan.steps and self.evaluate()
+                improved = (
+                    plan.evaluate_every
+                    and done % plan.evaluate_every == 0
+                    and done < plan.steps
+                    and self.evaluate()
+                )
                 if improved or (plan.save_every and done % plan.save_every == 0):
                     self.save()
         return False
@@ -132,9 +151,13 @@ class Trainer:
         (weight,) = launch.sum([sum(piece.weight for piece in pieces)])
         noted: dict[str, Tensor] = {}
         for number, piece in enumerate(pieces):
-            randomness = generator(self.seed, "loss", step, launch.rank * len(pieces) + number, device=launch.device)
+            randomness = generator(
+                self.seed, "loss", step, launch.rank * len(pieces) + number, device=launch.device
+            )
             with self.precision.autocast():
-                losses = self.spread.loss(piece.to(launch.device), step, randomness, last=number == len(pieces) - 1)
+                losses = self.spread.loss(
+                    piece.to(launch.device), step, randomness, last=number == len(pieces) - 1
+                )
             portion = piece.weight / weight
             # DDP and FSDP2 average over the processes; the portions already add up to 1 over all of them.
             (losses.total * (portion * launch.world)).backward()
@@ -161,8 +184,11 @@ class Trainer:
         return norm.full_tensor() if isinstance(norm, DTensor) else norm
 
     def _guarded(self, noted: Mapping[str, Tensor], norm: Tensor, step: int) -> dict[str, float]:
-        """The noted terms, summed over processes, as numbers; Diverged, before the weights are touched, if one is not finite."""
-        values = torch.stack([*(term.reshape(()) for term in noted.values()), norm.detach().double().reshape(())])
+        """The noted terms, summed over processes, as numbers; Diverged, before the weights are touched, if
+        one is not finite."""
+        values = torch.stack(
+            [*(term.reshape(()) for term in noted.values()), norm.detach().double().reshape(())]
+        )
         *numbers, norm_value = values.tolist()  # the one wait for the device in a step
         terms = dict(zip(noted, self.launch.sum(numbers), strict=True))
         bad = [name for name, value in terms.items() if not math.isfinite(value)]
@@ -170,12 +196,21 @@ class Trainer:
         named = next((name for name in bad if name != "loss"), bad[0] if bad else None)
         if named is None and math.isfinite(norm_value):
             return terms
-        what = f"the loss term {named!r} became {terms[named]}" if named else f"the gradient's norm became {norm_value}"
+        what = (
+            f"the loss term {named!r} became {terms[named]}"
+            if named
+            else f"the gradient's norm became {norm_value}"
+        )
         good = self.run.checkpoints()
-        where = f"the last good checkpoint is of step {good[-1][0]}, {good[-1][1]}" if good else "no checkpoint had been written yet"
+        where = (
+            f"the last good checkpoint is of step {good[-1][0]}, {good[-1][1]}"
+            if good
+            else "no checkpoint had been written yet"
+        )
         raise Diverged(
             f"stage {self.stage.name!r}, step {step}: {what}; nothing was saved after it\n{where}\n"
-            f"try a lower --plan.optim.rate (now {self.plan.optim.rate:g}), --plan.clip 1, or --plan.precision 32 "
+            f"try a lower --plan.optim.rate (now {self.plan.optim.rate:g}), --plan.clip 1, or "
+            "--plan.precision 32 "
             f"(now {self.precision.name})"
         )
 
@@ -186,7 +221,10 @@ class Trainer:
         if self._identities() == self.parameters:
             return
         if self.spread.sharded:
-            raise ConfigError("this system replaces parameters while it trains, which plan.shard cannot follow; leave it out")
+            raise ConfigError(
+                "this system replaces parameters while it trains, which plan.shard cannot follow; "
+                "leave it out"
+            )
         self.task.model.to(self.launch.device)
         self.spread = Spread(self.task, self.launch, self.plan.shard)
         new = build_optimiser(self.task.model, self.stage.groups(self.task.model), self.plan.optim)
@@ -215,14 +253,22 @@ class Trainer:
                 elapsed_s=elapsed,
                 peak_memory_gib=peak_memory_gib(self.launch.device),
             )
-        note = f"loss {terms['loss']:.4g}" + "".join(f"  {value:,.0f} {name}/s" for name, value in rates.items())
+        note = f"loss {terms['loss']:.4g}" + "".join(
+            f"  {value:,.0f} {name}/s" for name, value in rates.items()
+        )
         self.watch.moved(self.state.step, self._share(self.state.step, elapsed), note)
 
     @contextmanager
     def _model_to_look_at(self) -> Iterator[None]:
-        """The averaged weights where there are any, whole on every process, in evaluation mode, without gradients."""
+        """The averaged weights where there are any, whole on every process, in evaluation mode, without
+        gradients."""
         model = self.task.model
-        with self.ema.worn(model) if self.ema else nullcontext(), self.spread.gathered(), torch.no_grad(), self.precision.autocast():
+        with (
+            self.ema.worn(model) if self.ema else nullcontext(),
+            self.spread.gathered(),
+            torch.no_grad(),
+            self.precision.autocast(),
+        ):
             model.eval()
             try:
                 yield
@@ -238,7 +284,10 @@ class Trainer:
         if self.launch.leads:
             self.run.log(self.state.step, **{f"val/{name}": value for name, value in numbers.items()})
         name, value = next(iter(numbers.items()))
-        self.watch.say(f"step {self.state.step}: held out " + "  ".join(f"{key} {number:.4g}" for key, number in numbers.items()))
+        self.watch.say(
+            f"step {self.state.step}: held out "
+            + "  ".join(f"{key} {number:.4g}" for key, number in numbers.items())
+        )
         best = self.state.best
         if best is not None and (value <= best if higher_is_better(name) else value >= best):
             return False
@@ -265,7 +314,9 @@ class Trainer:
         """The last checkpoint, and unless interrupted the numbers and pictures of the test split."""
         self.save()
         if interrupted:
-            self.watch.say(f"interrupted; step {self.state.step} is saved, go on with --resume {self.run.path}")
+            self.watch.say(
+                f"interrupted; step {self.state.step} is saved, go on with --resume {self.run.path}"
+            )
             return Outcome(self.state.step, {}, interrupted=True)
         self.watch.say("evaluating on the held-out split")
         with self._model_to_look_at():
@@ -274,7 +325,9 @@ class Trainer:
         if self.launch.leads:
             for name, picture in pictures.items():
                 self.run.save_picture(name, picture)
-            self.run.write_result({**result, "steps": self.state.step, "train_s": round(self.state.elapsed_s, 1)})
+            self.run.write_result(
+                {**result, "steps": self.state.step, "train_s": round(self.state.elapsed_s, 1)}
+            )
         self.launch.wait()
         return Outcome(self.state.step, result)
 
@@ -296,17 +349,25 @@ class _Since:
     def rates(self, launch: Launch) -> dict[str, float]:
         passed = max(time.monotonic() - self.began, 1e-9)
         totals = launch.sum(list(self.counts.values()))
-        rates = {"steps": self.steps / passed} | {name: total / passed for name, total in zip(self.counts, totals, strict=True)}
+        rates = {"steps": self.steps / passed} | {
+            name: total / passed for name, total in zip(self.counts, totals, strict=True)
+        }
         self.__init__()
         return rates
 
 
 @contextmanager
-def _batches_ahead(task: Task, accumulate: int, ahead: int, launch: Launch, start: int, end: int) -> Iterator[Iterator[list[Batch]]]:
-    """The batches of each step from `start`, up to `ahead` steps of them made in a thread before they are asked for."""
+def _batches_ahead(
+    task: Task, accumulate: int, ahead: int, launch: Launch, start: int, end: int
+) -> Iterator[Iterator[list[Batch]]]:
+    """The batches of each step from `start`, up to `ahead` steps of them made in a thread before they are
+    asked for."""
 
     def of_step(step: int) -> list[Batch]:
-        return [task.batch("train", step * accumulate + part, launch.rank, launch.world) for part in range(accumulate)]
+        return [
+            task.batch("train", step * accumulate + part, launch.rank, launch.world)
+            for part in range(accumulate)
+        ]
 
     def in_turn(pool: ThreadPoolExecutor | None) -> Iterator[list[Batch]]:
         waiting: list[Future[list[Batch]]] = []
@@ -330,7 +391,8 @@ def _batches_ahead(task: Task, accumulate: int, ahead: int, launch: Launch, star
 
 @contextmanager
 def _asked_to_stop() -> Iterator[threading.Event]:
-    """Set by Ctrl-C or a polite kill, so that the step under way is finished and saved; a second one interrupts at once."""
+    """Set by Ctrl-C or a polite kill, so that the step under way is finished and saved; a second one
+    interrupts at once."""
     stop = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield stop

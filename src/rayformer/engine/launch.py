@@ -8,6 +8,7 @@
 There is no launcher of ours: `torchrun --nproc-per-node 2 -m rayformer train ...` is all.
 """
 
+import gc
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -53,12 +54,13 @@ class Launch:
 
 @contextmanager
 def launched(device: str = "auto", group: bool = True) -> Iterator[Launch]:
-    """A Launch for what torchrun set in the environment, with a process group (gloo on CPU, nccl on CUDA) while inside.
+    """A Launch for what torchrun set in the environment, with a process group (gloo on CPU, nccl on CUDA)
+    while inside.
 
     `group=False` keeps the processes strangers, for jobs of their own that must outlive each other.
     """
-    rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
-    where = pick_device(device, local_rank=int(os.environ.get("LOCAL_RANK", 0)))
+    rank, world = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+    where = pick_device(device, local_rank=int(os.environ.get("LOCAL_RANK", "0")))
     if where.type == "cuda":
         torch.cuda.set_device(where)
     if world == 1 or not group:
@@ -68,6 +70,8 @@ def launched(device: str = "auto", group: bool = True) -> Iterator[Launch]:
     try:
         yield Launch(where, rank, world, grouped=True)
     finally:
+        # A split model still waiting to be freed would keep the group's threads into the exit of the process.
+        gc.collect()
         dist.destroy_process_group()
 
 
@@ -79,12 +83,16 @@ def pick_device(wish: str = "auto", local_rank: int = 0) -> torch.device:
     if wish not in ("cpu", "cuda", "mps"):
         raise ConfigError(f"--device must be auto, cpu, cuda or mps, but is {wish!r}")
     if (wish == "cuda" and not cuda) or (wish == "mps" and not mps):
-        raise ConfigError(f"--device {wish} was asked for, but this torch ({torch.__version__}) sees no such device; try --device auto")
+        raise ConfigError(
+            f"--device {wish} was asked for, but this torch ({torch.__version__}) sees no such device; "
+            "try --device auto"
+        )
     return torch.device(wish, local_rank) if wish == "cuda" else torch.device(wish)
 
 
 class TaskLoss(nn.Module):
-    """A task's loss as a module, so that what DDP and FSDP2 hang on `forward` runs whichever way the task calls its model."""
+    """A task's loss as a module, so that what DDP and FSDP2 hang on `forward` runs whichever way the task
+    calls its model."""
 
     def __init__(self, task: Task):
         super().__init__()
@@ -128,7 +136,8 @@ class Spread:
 
     @contextmanager
     def gathered(self) -> Iterator[None]:
-        """Whole parameters on every process, so that the model can be called directly (evaluation, pictures)."""
+        """Whole parameters on every process, so that the model can be called directly (evaluation,
+        pictures)."""
         if not self.sharded:
             yield
             return

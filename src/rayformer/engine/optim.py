@@ -1,10 +1,11 @@
 """Optimisers, and their state by parameter name.
 
-    Lars, BertAdam      the two that torch does not have
-    build_optimiser     an optimiser over the declared groups
-    state_by_name       its state as tensors called "NAME.KEY", ready for safetensors
-    load_state_by_name  the way back
-    carry_over          after a task replaced parameters: a new optimiser that keeps the state of those that stayed
+Lars, BertAdam      the two that torch does not have
+build_optimiser     an optimiser over the declared groups
+state_by_name       its state as tensors called "NAME.KEY", ready for safetensors
+load_state_by_name  the way back
+carry_over          after a task replaced parameters: a new optimiser that keeps the state of those that
+                    stayed
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,12 +24,14 @@ from rayformer.engine.task import Group
 class Lars(Optimizer):
     """SGD whose step in each layer is a fixed share of that layer's weight norm.
 
-    You et al. 2017, https://arxiv.org/abs/1708.03888, algorithm 1. Vectors (biases, norms) step without the trust
-    ratio and without decay, as is usual for it.
+    You et al. 2017, https://arxiv.org/abs/1708.03888, algorithm 1. Vectors (biases, norms) step without the
+    trust ratio and without decay, as is usual for it.
     """
 
     def __init__(self, params: Any, lr: float, momentum: float, weight_decay: float, trust: float):
-        super().__init__(params, dict(lr=lr, momentum=momentum, weight_decay=weight_decay, trust=trust))
+        super().__init__(
+            params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay, "trust": trust}
+        )
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
@@ -50,14 +53,15 @@ class Lars(Optimizer):
 
 
 class BertAdam(Optimizer):
-    """AdamW without bias correction, as BERT was trained: Devlin et al. 2018, https://arxiv.org/abs/1810.04805, A.2.
+    """AdamW without bias correction, as BERT was trained: Devlin et al. 2018,
+    https://arxiv.org/abs/1810.04805, A.2.
 
-    Its first step is (1 - beta1) / sqrt(1 - beta2) times as long as Adam's (3.2 times with the usual constants), which is why it
-    is used with a warm-up.
+    Its first step is (1 - beta1) / sqrt(1 - beta2) times as long as Adam's (3.2 times with the usual
+    constants), which is why it is used with a warm-up.
     """
 
     def __init__(self, params: Any, lr: float, betas: tuple[float, float], eps: float, weight_decay: float):
-        super().__init__(params, dict(lr=lr, betas=betas, eps=eps, weight_decay=weight_decay))
+        super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay})
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
@@ -77,14 +81,16 @@ class BertAdam(Optimizer):
 
 
 def build_optimiser(model: nn.Module, groups: Sequence[Group], optim: Optim) -> Optimizer:
-    """An optimiser over `groups`. Raises ConfigError if they do not hold every trainable parameter exactly once."""
+    """An optimiser over `groups`. Raises ConfigError if they do not hold every trainable parameter exactly
+    once."""
     parameters = {name: value for name, value in model.named_parameters() if value.requires_grad}
     grouped = [name for group in groups for name in group.parameters]
     if sorted(grouped) != sorted(parameters):
         missing, twice = set(parameters) - set(grouped), {name for name in grouped if grouped.count(name) > 1}
         unknown = set(grouped) - set(parameters)
         raise ConfigError(
-            f"parameter groups must hold every trainable parameter exactly once; missing: {sorted(missing)[:5]}, "
+            "parameter groups must hold every trainable parameter exactly once; missing: "
+            f"{sorted(missing)[:5]}, "
             f"twice: {sorted(twice)[:5]}, unknown or frozen: {sorted(unknown)[:5]}"
         )
     torch_groups = [
@@ -100,7 +106,9 @@ def build_optimiser(model: nn.Module, groups: Sequence[Group], optim: Optim) -> 
     ]
     # One fused pass over parameters, gradients and moments where torch has it for plain tensors.
     plain = all(type(value.data) is Tensor for value in parameters.values())
-    fused = plain and all(value.device.type in ("cpu", "cuda") and value.is_floating_point() for value in parameters.values())
+    fused = plain and all(
+        value.device.type in ("cpu", "cuda") and value.is_floating_point() for value in parameters.values()
+    )
     match optim.name:
         case "adam":
             return Adam(torch_groups, lr=optim.rate, betas=optim.betas, eps=optim.eps, fused=fused or None)
@@ -124,7 +132,7 @@ def state_by_name(optimiser: Optimizer, model: nn.Module) -> dict[str, Tensor]:
 
     Step counts are stored as vectors of one: torch's consolidating writer loses tensors without axes.
     """
-    names = {value: name for name, value in model.named_parameters()}
+    names: dict[Tensor, str] = {value: name for name, value in model.named_parameters()}
     return {
         f"{names[parameter]}.{key}": torch.as_tensor(value).reshape(1) if key == "step" else value
         for parameter, state in optimiser.state.items()
@@ -134,7 +142,8 @@ def state_by_name(optimiser: Optimizer, model: nn.Module) -> dict[str, Tensor]:
 
 
 def load_state_by_name(optimiser: Optimizer, model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
-    """Put back what `state_by_name` gave; a parameter without stored state starts fresh, as it would have been."""
+    """Put back what `state_by_name` gave; a parameter without stored state starts fresh, as it would have
+    been."""
     parameters = dict(model.named_parameters())
     for full_name, tensor in tensors.items():
         name, key = full_name.rsplit(".", 1)

@@ -1,8 +1,8 @@
 """How a stage is trained: how long, with which optimiser and rates, and how often it is looked at and saved.
 
-    Optim       the optimiser and its constants
-    Schedule    the learning rate over time
-    Plan        both, and the clock: steps, minutes, logging, evaluation, saving, precision
+Optim       the optimiser and its constants
+Schedule    the learning rate over time
+Plan        both, and the clock: steps, minutes, logging, evaluation, saving, precision
 """
 
 from dataclasses import dataclass
@@ -14,7 +14,8 @@ from rayformer.core.errors import ConfigError
 @dataclass(frozen=True, kw_only=True)
 class Optim:
     name: Literal["adam", "adamw", "bert-adam", "sgd", "lars"] = "adam"
-    """adamw decays weights apart from the gradient; bert-adam is adamw without bias correction, as BERT was trained."""
+    """adamw decays weights apart from the gradient; bert-adam is adamw without bias correction, as BERT was
+    trained."""
     rate: float = 5e-4
     """Learning rate at the height of the schedule."""
     betas: tuple[float, float] = (0.9, 0.999)
@@ -51,7 +52,8 @@ class Schedule:
     warmup_from: float = 0.0
     """Share of the full rate at which the warm-up starts."""
     final: float = 0.0
-    """Share of the full rate left at the end (linear, cosine); for exponential, the factor per `period_steps`."""
+    """Share of the full rate left at the end (linear, cosine); for exponential, the factor per
+    `period_steps`."""
     period_steps: int | None = None
     """Steps in which an exponential schedule falls by `final`; the whole training if not given."""
     milestones: tuple[float, ...] = (0.5, 0.75)
@@ -66,7 +68,8 @@ class Schedule:
             raise ConfigError(f"plan.schedule.final is a share of the rate, 0 to 1, but is {self.final}")
         if self.kind == "exponential" and self.final == 0:
             raise ConfigError(
-                "plan.schedule.final must be above 0 for an exponential schedule: it is the factor the rate falls by"
+                "plan.schedule.final must be above 0 for an exponential schedule: it is the factor "
+                "the rate falls by"
             )
         if self.period_steps is not None and self.period_steps < 1:
             raise ConfigError(f"plan.schedule.period_steps must be at least 1, but is {self.period_steps}")
@@ -87,9 +90,11 @@ class Plan:
     ema: float | None = None
     """Decay of the running average of the weights that is evaluated and kept; near 1, for instance 0.999."""
     precision: Literal["auto", "32", "bf16"] = "auto"
-    """auto takes bf16 where the device multiplies it in hardware, float32 elsewhere; the reason is printed."""
+    """auto takes bf16 where the device multiplies it in hardware, float32 elsewhere; the reason is
+    printed."""
     shard: bool = False
-    """Under torchrun, split parameters and optimiser state over the processes (FSDP2) instead of copying them (DDP)."""
+    """Under torchrun, split parameters and optimiser state over the processes (FSDP2) instead of copying
+    them (DDP)."""
     prefetch: int = 1
     """Batches made ahead, in a thread."""
     log_every: int = 20
@@ -105,7 +110,9 @@ class Plan:
                 raise ConfigError(f"plan.{name} must be at least 1, but is {getattr(self, name)}")
         for name in ("evaluate_every", "save_every", "prefetch"):
             if getattr(self, name) < 0:
-                raise ConfigError(f"plan.{name} must not be negative (0 turns it off), but is {getattr(self, name)}")
+                raise ConfigError(
+                    f"plan.{name} must not be negative (0 turns it off), but is {getattr(self, name)}"
+                )
         if self.minutes is not None and self.minutes <= 0:
             raise ConfigError(f"plan.minutes must be above 0, but is {self.minutes}")
         if self.clip is not None and self.clip <= 0:

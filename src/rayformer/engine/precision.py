@@ -1,4 +1,5 @@
-"""Which numbers the matrix products are made in, chosen by what the device does in hardware, with the reason said."""
+"""Which numbers the matrix products are made in, chosen by what the device does in hardware, with the
+reason said."""
 
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -14,7 +15,8 @@ class Precision:
     device_type: str
 
     def autocast(self) -> AbstractContextManager:
-        """Matrix products in bf16 where that was chosen; what needs float32 (sums, exponentials, losses) keeps it."""
+        """Matrix products in bf16 where that was chosen; what needs float32 (sums, exponentials, losses)
+        keeps it."""
         if self.name == "float32":
             return nullcontext()
         return torch.autocast(self.device_type, dtype=torch.bfloat16)
@@ -36,7 +38,11 @@ def _bf16_in_hardware(device: torch.device) -> tuple[bool, str]:
         major, minor = torch.cuda.get_device_capability(device)
         name = torch.cuda.get_device_name(device)
         able = (major, minor) >= (8, 0)
-        return able, f"{name} (compute capability {major}.{minor}) {'multiplies' if able else 'does not multiply'} bf16 in hardware"
+        return (
+            able,
+            f"{name} (compute capability {major}.{minor}) "
+            f"{'multiplies' if able else 'does not multiply'} bf16 in hardware",
+        )
     if device.type == "cpu":
         can = torch.cpu.get_capabilities()
         for key, name in (("amx_bf16", "AMX-BF16"), ("avx512_bf16", "AVX512-BF16")):

@@ -8,8 +8,8 @@ from rayformer.engine.plan import Schedule
 def rate_factor(schedule: Schedule, step: int, progress: float, steps: int) -> float:
     """What the full rate is multiplied by at `step`.
 
-    `progress` in [0, 1] is the share of the training that is over; it is `step / steps`, or the share of the minutes
-    where the clock is ahead of it, so that a run stopped by the clock still ends its schedule.
+    `progress` in [0, 1] is the share of the training that is over; it is `step / steps`, or the share of
+    the minutes where the clock is ahead of it, so that a run stopped by the clock still ends its schedule.
     """
     warm = schedule.warmup_steps
     if step < warm:

@@ -7,8 +7,8 @@
     Setting         what a recipe is told when it builds its chain
     Recipe          a config, its smoke size, and what a finished run can be used for
 
-The gradient of a step is the gradient of the mean over the whole batch, however it is cut: piece losses are means over
-their own `weight`, and the engine weighs them by `piece.weight / (sum over pieces and ranks)`.
+The gradient of a step is the gradient of the mean over the whole batch, however it is cut: piece losses are
+means over their own `weight`, and the engine weighs them by `piece.weight / (sum over pieces and ranks)`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -30,7 +30,8 @@ class Piece(Protocol):
 
     @property
     def weight(self) -> float:
-        """How much of the batch this is: rays, boxes, masked tokens. The loss of the piece is a mean over it."""
+        """How much of the batch this is: rays, boxes, masked tokens. The loss of the piece is a mean over
+        it."""
         ...
 
     def to(self, device: torch.device) -> "Piece": ...
@@ -56,25 +57,30 @@ class Task(Protocol):
     def model(self) -> nn.Module: ...
 
     def before_step(self, step: int, generator: Generator) -> None:
-        """The only place where state that is not learned changes (occupancy, grid growth, pruning, a GRU volume).
+        """The only place where state that is not learned changes (occupancy, grid growth, pruning, a GRU
+        volume).
 
-        It lives in the model's buffers, so that checkpoints hold it, and it changes alike on every rank: `generator` is
-        the same everywhere. It may replace parameters; the engine then rebuilds their optimiser state.
+        It lives in the model's buffers, so that checkpoints hold it, and it changes alike on every rank:
+        `generator` is the same everywhere. It may replace parameters; the engine then rebuilds their
+        optimiser state.
         """
         ...
 
     def batch(self, split: str, step: int, rank: int, world: int) -> Batch:
-        """Rank's contiguous share of batch number `step`: a pure function of its arguments and the task's seed."""
+        """Rank's contiguous share of batch number `step`: a pure function of its arguments and the task's
+        seed."""
         ...
 
     def loss(self, piece: Any, step: int, generator: Generator) -> Losses: ...
 
     def evaluate(self, split: str, generator: Generator) -> dict[str, float]:
-        """Numbers by name, unit in the name, the one that picks the best checkpoint first. May fit copies, never the model."""
+        """Numbers by name, unit in the name, the one that picks the best checkpoint first. May fit copies,
+        never the model."""
         ...
 
     def pictures(self) -> dict[str, Picture]:
-        """What a person would rather look at, by file name without suffix; a folder in the name groups them."""
+        """What a person would rather look at, by file name without suffix; a folder in the name groups
+        them."""
         ...
 
 
@@ -111,11 +117,13 @@ class Stage:
 
 @dataclass(frozen=True, kw_only=True)
 class Chain:
-    """Stages in order, each able to use the ones before; or, if `independent`, jobs of their own in any order."""
+    """Stages in order, each able to use the ones before; or, if `independent`, jobs of their own in any
+    order."""
 
     stages: Sequence[Stage]
     data: Mapping[str, Any] = field(default_factory=dict)
-    """What was read: source, format, fingerprint, counts, remarks. Kept in run.yaml; a resume refuses another fingerprint."""
+    """What was read: source, format, fingerprint, counts, remarks. Kept in run.yaml; a resume refuses
+    another fingerprint."""
     independent: bool = False
     """Under torchrun independent stages are dealt out to the processes, without a process group."""
 

@@ -40,7 +40,11 @@ SMOKE = NeRFRecipe(
     model=NeRFConfig(width=64, depth=4, skip_after=1, position_octaves=6, coarse_samples=24, fine_samples=24),
     scene=SceneTraining(rays=512, test_views=2, shown_views=2, validation_rays=512),
     plan=Plan(
-        steps=300, optim=Optim(rate=2e-3, eps=1e-7), schedule=Schedule(kind="exponential", final=0.1), evaluate_every=150, save_every=150
+        steps=300,
+        optim=Optim(rate=2e-3, eps=1e-7),
+        schedule=Schedule(kind="exponential", final=0.1),
+        evaluate_every=150,
+        save_every=150,
     ),
 )
 

@@ -1,9 +1,9 @@
 """From a recipe's name to a trained run, and from a run folder back to a model.
 
-    train      begin a run or go on with one
-    open_run   a run folder opened, weights and all
-    load       only its model, ready to use: `rayformer.load`
-    evaluate   its numbers, measured anew, on its own data or on others
+train      begin a run or go on with one
+open_run   a run folder opened, weights and all
+load       only its model, ready to use: `rayformer.load`
+evaluate   its numbers, measured anew, on its own data or on others
 """
 
 import os
@@ -51,14 +51,17 @@ def train(
 ) -> TrainOutcome:
     """Train recipe `name` with `config` into the run folder `out`, or go on with the run `resume`.
 
-    `start` names weights to begin from: a run folder or a safetensors file. `defaults` is the config that options changed, for the report.
-    Raises UserError of every kind; the run folder is removed again if nothing was trained because the data or the config was refused.
+    `start` names weights to begin from: a run folder or a safetensors file. `defaults` is the config that
+    options changed, for the report. Raises UserError of every kind; the run folder is removed again if
+    nothing was trained because the data or the config was refused.
     """
     recipe = index.load(name)
     config = _with_whole_path(config)
-    rank = int(os.environ.get("RANK", 0))
+    rank = int(os.environ.get("RANK", "0"))
     run = _run_of(name, out, resume, rank)
-    setting = Setting(seed=seed, device=pick_device(device, int(os.environ.get("LOCAL_RANK", 0))), assets=run.assets)
+    setting = Setting(
+        seed=seed, device=pick_device(device, int(os.environ.get("LOCAL_RANK", "0"))), assets=run.assets
+    )
     watch = Watch(name, 1, shown=rank == 0)
     try:
         chain = recipe.build(config, setting)
@@ -89,7 +92,9 @@ def train(
         if not resume and rank == 0:
             run.remove_if_untrained()
         raise
-    interrupted = any(outcome.interrupted for outcome in outcomes.values()) or len(outcomes) < len(chain.stages)
+    interrupted = any(outcome.interrupted for outcome in outcomes.values()) or len(outcomes) < len(
+        chain.stages
+    )
     result = dict(outcomes[chain.stages[-1].name].result) if chain.stages[-1].name in outcomes else {}
     if len(chain.stages) > 1 and not interrupted and rank == 0:
         run.write_result(result)
@@ -97,9 +102,11 @@ def train(
 
 
 def open_run(path: Path | str, device: str = "auto", source: str | None = None) -> Loaded:
-    """The run at `path`, its models wearing their newest weights (averaged ones where there are any), in evaluation mode.
+    """The run at `path`, its models wearing their newest weights (averaged ones where there are any), in
+    evaluation mode.
 
-    `source` puts other data in the place of the run's own. Raises RunError where there is no run, or nothing trained yet.
+    `source` puts other data in the place of the run's own. Raises RunError where there is no run, or
+    nothing trained yet.
     """
     run = Run.open(path)
     manifest = run.manifest
@@ -120,13 +127,14 @@ def open_run(path: Path | str, device: str = "auto", source: str | None = None) 
         tasks[stage.name] = task
     precision = choose_precision(where, chain.stages[-1].plan.precision)
     return Loaded(
-        run=run, name=name, recipe=recipe, config=config, seed=manifest["seed"], chain=chain, tasks=tasks, step=step, device=where,
-        precision=precision,
+        run=run, name=name, recipe=recipe, config=config, seed=manifest["seed"], chain=chain, tasks=tasks,
+        step=step, device=where, precision=precision,
     )  # fmt: skip
 
 
 def load(path: Path | str, device: str = "cpu") -> nn.Module:
-    """The trained model of the run at `path`, on `device`, in evaluation mode. Raises RunError where there is none."""
+    """The trained model of the run at `path`, on `device`, in evaluation mode. Raises RunError where there
+    is none."""
     return open_run(path, device).model
 
 
@@ -144,7 +152,7 @@ def _run_of(name: str, out: Path | None, resume: Path | None, rank: int) -> Run:
     """The run folder: made by the leading process, waited for by the others."""
     if resume:
         return Run.open(resume)
-    if int(os.environ.get("WORLD_SIZE", 1)) > 1 and out is None:
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and out is None:
         raise ConfigError("several processes need one run folder: name it with --out RUN")
     if rank == 0:
         return Run.create(out, name, {})
@@ -157,7 +165,8 @@ def _run_of(name: str, out: Path | None, resume: Path | None, rank: int) -> Run:
 
 
 def _with_whole_path(config: Any) -> Any:
-    """The config with its data source as an absolute path, so that a run can be opened from any working directory."""
+    """The config with its data source as an absolute path, so that a run can be opened from any working
+    directory."""
     source = getattr(getattr(config, "data", None), "source", None)
     if not isinstance(source, str) or not Path(source).expanduser().exists():
         return config
@@ -168,7 +177,8 @@ def _refuse_other_data(run: Run, chain: Chain) -> None:
     before, now = run.manifest.get("data", {}).get("fingerprint"), chain.data.get("fingerprint")
     if before is not None and before != now:
         raise DataError(
-            f"{chain.data.get('source')} is not the data that {run.path} was begun with: its fingerprint is {now}, not {before}\n"
+            f"{chain.data.get('source')} is not the data that {run.path} was begun with: its "
+            f"fingerprint is {now}, not {before}\n"
             f"bring the old data back, or begin a new run from these weights with --from {run.path}"
         )
 
@@ -204,5 +214,3 @@ def _started(chain: Chain, start: str, watch: Watch) -> Chain:
         return begun
 
     return replace(chain, stages=[replace(first, task=task), *chain.stages[1:]])
-
-

@@ -102,7 +102,8 @@ def read_colmap(folder: Path) -> Capture:
 
 def incomplete_remark(place: Path) -> str:
     missing = [name for name in ("cameras", "images") if _part(place, name) is None]
-    return f"the COLMAP model in {place.name}/ is incomplete ({missing[0]}.bin is missing) and passed over"
+    where = f"{place.parent.name}/{place.name}"
+    return f"the COLMAP model in {where} is incomplete ({missing[0]}.bin is missing) and passed over"
 
 
 def _part(place: Path, name: str) -> Path | None:

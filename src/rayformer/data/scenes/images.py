@@ -49,12 +49,12 @@ def has_alpha(path: Path) -> bool:
 def read_picture(
     path: Path, stated: tuple[int, int] | None = None
 ) -> UInt8[np.ndarray, "height width channels"]:
-    """All pixels, upright, RGB or RGBA with straight alpha. Raises as `picture_size`, also for a torn file."""
+    """All pixels, upright, as RGB or RGBA with straight alpha. Raises as `picture_size` and for a torn file."""
     with _opened(path) as picture:
         try:
             turns = _turns(picture, stated)
             picture.load()
-        except (OSError, SyntaxError, ValueError) as error:
+        except Exception as error:  # Pillow raises a dozen kinds, as deep as the tear lies
             raise DataError(f"{path}: the picture is torn and cannot be decoded ({error})") from error
         if turns != 1:
             picture = ImageOps.exif_transpose(picture)
@@ -66,8 +66,7 @@ def read_picture(
 
 
 def read_mask(path: Path, width: int, height: int) -> Bool[np.ndarray, "height width"]:
-    """Which pixels count, at the size wanted: those of which at least half is white. Raises as
-    `read_picture`."""
+    """Which pixels count, at the size wanted: those at least half white. Raises as `read_picture`."""
     grey = read_picture(path)[..., :3].max(axis=2, keepdims=True)
     if grey.shape[0] * width != grey.shape[1] * height and _far_from_scaled(grey.shape, width, height):
         raise DataError(
@@ -84,6 +83,8 @@ def _far_from_scaled(shape: tuple[int, ...], width: int, height: int) -> bool:
 
 def _turns(picture: Image.Image, stated: tuple[int, int] | None) -> int:
     """The EXIF orientation to apply. A camera that states the unturned size was fitted to unturned pixels."""
+    if picture.format == "PNG" and "exif" not in picture.info:
+        return 1  # here Pillow would decode the whole picture in search of it
     orientation = picture.getexif().get(ORIENTATION, 1)
     unturned = stated == picture.size and picture.size[0] != picture.size[1]
     return 1 if orientation in SIDEWAYS and unturned else orientation
@@ -112,7 +113,7 @@ def _read_heic() -> None:
 def area_scale(
     picture: UInt8[np.ndarray, "height width channels"], width: int, height: int
 ) -> UInt8[np.ndarray, "_ _ channels"]:
-    """The picture at another size: each new pixel is the mean of the area that it covers, fractions included.
+    """The picture at another size: each new pixel is the mean of the area it covers, fractions included.
 
     With four channels, colours are weighted by alpha: a transparent red pixel beside an opaque white one
     gives half-transparent white.

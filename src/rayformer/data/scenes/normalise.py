@@ -80,7 +80,7 @@ def bounds(poses: Float[Tensor, "views 4 4"], kind: Arrangement) -> tuple[float,
     """Near and far in scene units for normalised poses of data that know no distances: a rule, not a
     measurement.
 
-        around          a tenth of the nearest camera's distance to the middle, and four of the farthest's
+        around          a fifth of the nearest camera's distance to the middle, and 2.5 of the farthest's
         forward-facing  3/4 of the guess for the nearest thing, and twenty of it
         along           1/50 of the way from the middle of the drive to its end, and four of it
     """
@@ -89,4 +89,4 @@ def bounds(poses: Float[Tensor, "views 4 4"], kind: Arrangement) -> tuple[float,
     if kind == "along":
         return 0.02, 4.0
     distances = poses[:, :3, 3].norm(dim=-1)
-    return 0.1 * distances.min().item(), 4 * distances.max().item()
+    return 0.2 * distances.min().item(), 2.5 * distances.max().item()

@@ -166,8 +166,7 @@ def _row(view: View, scene: Scene) -> list[float]:
 class _Selection:
     """The n-th usable pixel, and back, without a list of them, which would weigh more than the pixels.
 
-    Usable pixels are counted in blocks; the block is found by bisection, the place inside it by counting
-    bits.
+    Usable pixels are counted in blocks: a block is found by bisection, the place inside it by counting.
     """
 
     BLOCK = 64
@@ -186,10 +185,9 @@ class _Selection:
     def __call__(self, index: Int[Tensor, "rays"]) -> Int[Tensor, "rays"]:
         """Number among the usable -> number among all."""
         block = torch.searchsorted(self.ends, index, right=True)
-        bits = self.blocks[block]
-        rank = index - (self.ends[block] - bits.sum(dim=1))
-        # all places up to the wanted one, which is the first not before
-        before = bits.cumsum(dim=1) <= rank[:, None]
+        counts = self.blocks[block].cumsum(dim=1, dtype=torch.uint8)
+        rank = index - (self.ends[block] - counts[:, -1])
+        before = counts <= rank[:, None]  # the wanted place is the first that is not before it
         return block * self.BLOCK + before.sum(dim=1)
 
     def numbers(self, pixels: Int[Tensor, "pixels"]) -> Int[Tensor, "_"]:

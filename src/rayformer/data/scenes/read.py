@@ -237,7 +237,7 @@ def _view(photo: Photo, part: Split, move: Similarity, config: SceneConfig) -> V
 def _near_and_far(
     capture: Capture, views: Sequence[View], kind: Arrangement, config: SceneConfig, remarks: list[str]
 ) -> tuple[float, float]:
-    """Scene-wide bounds: what the config says, else what is published, else what the data know, else a rule."""
+    """Scene-wide bounds: what the config says, else what is published, or the data know, or else a rule."""
     known = [(view.near, view.far) for view in views if view.near is not None and view.far is not None]
     if capture.published_bounds:
         (near, far), why = capture.published_bounds, "as published for such data"

@@ -13,11 +13,11 @@ from typing import Any
 import torch
 
 from rayformer.core.errors import RunError
-from rayformer.runs.atomic import write_text
 from rayformer.data.scenes.scene import Scene, View
 from rayformer.geometry.cameras import Camera
 from rayformer.geometry.lens import Lens
 from rayformer.geometry.similarity import Similarity
+from rayformer.runs.atomic import write_text
 
 
 def record_of(scene: Scene) -> dict[str, Any]:
@@ -93,7 +93,8 @@ def read_record(path: Path) -> Scene:
         return scene_of(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise RunError(
-            f"{path} cannot be read ({type(error).__name__}: {error}), and without it the run does not know its cameras.\n"
+            f"{path} cannot be read ({type(error).__name__}: {error}), and without it the run does not "
+            "know its cameras.\n"
             f"Train again, or bring the file back."
         ) from error
 
@@ -110,5 +111,6 @@ def _camera(record: dict[str, Any]) -> Camera:
 
 
 def write_record(path: Path, scene: Scene) -> None:
-    """Keep `scene` without its pixels at `path`, whole or not at all. Raises RunError where the disk refuses."""
+    """Keep `scene` without its pixels at `path`, whole or not at all. Raises RunError where the disk
+    refuses."""
     write_text(path, json.dumps(record_of(scene), indent=1) + "\n")

@@ -110,10 +110,10 @@ def _camera(whole: dict, frame: dict, image: Path, where: str) -> Camera:
     width, height = value("w"), value("h")
     if width is None or height is None:
         width, height = picture_size(image)
-    fx = value("fl_x", "fl_y") or _focal(width, value("camera_angle_x"))
-    fy = value("fl_y") or _focal(height, value("camera_angle_y")) or fx
-    fx = fx or fy
-    if not fx or not fy or fx <= 0 or fy <= 0:
+    fx = _focal(width, value("camera_angle_x")) if (fx := value("fl_x")) is None else fx
+    fy = _focal(height, value("camera_angle_y")) if (fy := value("fl_y")) is None else fy
+    fx, fy = (fy if fx is None else fx), (fx if fy is None else fy)  # pixels are square
+    if fx is None or fy is None or fx <= 0 or fy <= 0:
         raise DataError(
             f"{where}: no focal length. Give 'fl_x' in pixels or 'camera_angle_x' in radians, above 0."
         )
@@ -131,7 +131,7 @@ def _camera(whole: dict, frame: dict, image: Path, where: str) -> Camera:
     )
 
 
-def _focal(size: float, angle: float | None) -> float | None:
+def _focal(size: float | int, angle: float | None) -> float | None:
     return None if angle is None else size / 2 / math.tan(angle / 2)
 
 

@@ -1,6 +1,6 @@
 """What a radiance field of any kind shows to those who train it, render it and measure it."""
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from jaxtyping import Float
 from torch import Generator, Tensor
@@ -10,6 +10,7 @@ from rayformer.fields.parts.volume import Rendered
 from rayformer.geometry.rays import Rays
 
 
+@runtime_checkable
 class SceneField(Protocol):
     """Rays in, pictures and losses out. How it samples a ray, and how often, is its own affair.
 

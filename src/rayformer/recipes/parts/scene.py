@@ -1,9 +1,9 @@
 """The task that every radiance field is trained by: rays of photographs in, their colours out.
 
-    SceneTraining   what a recipe may change about it
-    RayPiece        some rays with their colours; RayBatch, a step's worth of them
-    SceneTask       batches of pixels, the field's own loss, held-out views measured and shown
-    open_scene      the scene of a run: read from the data once, from the run's own record ever after
+SceneTraining   what a recipe may change about it
+RayPiece        some rays with their colours; RayBatch, a step's worth of them
+SceneTask       batches of pixels, the field's own loss, held-out views measured and shown
+open_scene      the scene of a run: read from the data once, from the run's own record ever after
 """
 
 from collections.abc import Mapping, Sequence
@@ -39,13 +39,15 @@ class SceneTraining:
     one_image: bool = False
     """Draw the rays of a step from one photograph, as NeRF did for Blender scenes, instead of from all."""
     precrop_steps: int = 0
-    """For so many steps, rays go through the middle of the photographs only: a cure for collapse to plain background."""
+    """For so many steps, rays go through the middle of the photographs only: a cure for collapse to plain
+    background."""
     precrop_share: float = 0.5
     """The middle is this share of the width and of the height."""
     ndc: Literal["auto", "on", "off"] = "auto"
     """Normalised device coordinates; auto takes them where all cameras look the same way."""
     samples_at_once: int | None = None
-    """Samples in one piece of a step; without it, what the caches of a processor hold (16384), or 2^20 on a GPU."""
+    """Samples in one piece of a step; without it, what the caches of a processor hold (16384), or 2^20 on a
+    GPU."""
     validation_rays: int = 4096
     """Held-out pixels measured while training, the same each time."""
     test_views: int | None = None
@@ -53,7 +55,8 @@ class SceneTraining:
     shown_views: int = 4
     """Held-out views shown as pictures."""
     lpips_backbone: Path | None = None
-    """AlexNet's ImageNet weights (torchvision's alexnet-owt-7be5be79.pth), without which LPIPS is not measured."""
+    """AlexNet's ImageNet weights (torchvision's alexnet-owt-7be5be79.pth), without which LPIPS is not
+    measured."""
 
     def __post_init__(self):
         for name in ("rays", "validation_rays", "shown_views"):
@@ -64,7 +67,8 @@ class SceneTraining:
                 raise ConfigError(f"scene.{name} must be at least 1, but is {getattr(self, name)}")
         if self.precrop_steps < 0 or not 0 < self.precrop_share <= 1:
             raise ConfigError(
-                f"scene.precrop_steps must not be negative and scene.precrop_share must be a share above 0 and up to 1, "
+                "scene.precrop_steps must not be negative and scene.precrop_share must be a share "
+                "above 0 and up to 1, "
                 f"but they are {self.precrop_steps} and {self.precrop_share}"
             )
 
@@ -100,7 +104,14 @@ class RayBatch:
 class SceneTask:
     """Train `model`, which must be a SceneField, on the training views of `scene`."""
 
-    def __init__(self, model: nn.Module, scene: Scene, options: SceneTraining, random_background: bool, setting: Setting):
+    def __init__(
+        self,
+        model: nn.Module,
+        scene: Scene,
+        options: SceneTraining,
+        random_background: bool,
+        setting: Setting,
+    ):
         self.model, self.scene, self.options = model, scene, options
         self.random_background, self.seed, self.device = random_background, setting.seed, setting.device
         ndc = scene.forward_facing if options.ndc == "auto" else options.ndc == "on"
@@ -123,7 +134,8 @@ class SceneTask:
     def _held_out(self) -> PixelStore:
         """The views measured while training: validation views, or testing ones where there are none.
 
-        Nothing is chosen by them but which checkpoint is marked as best; the result is always that of the last one.
+        Nothing is chosen by them but which checkpoint is marked as best; the result is always that of the
+        last one.
         """
         splits: tuple[Split, ...] = ("val", "test", "train")
         return PixelStore(self.scene, next(name for name in splits if self.scene.split(name)))
@@ -149,7 +161,9 @@ class SceneTask:
         share = slice(rank * count // world, (rank + 1) * count // world)
         piece = self._piece(self.store, index[share], behind[share])
         samples = self.field.samples_per_ray
-        return RayBatch(piece, self._rays_at_once, {"rays": len(piece.rays), "samples": len(piece.rays) * samples})
+        return RayBatch(
+            piece, self._rays_at_once, {"rays": len(piece.rays), "samples": len(piece.rays) * samples}
+        )
 
     def _piece(self, store: PixelStore, index: Tensor, background: Tensor) -> RayPiece:
         rays, colours, _ = store.rays(index, background if store.background is not None else None)
@@ -170,7 +184,8 @@ class SceneTask:
     # ------------------------------------------------------------------ measuring and showing
 
     def evaluate(self, split: str, generator: Generator) -> dict[str, float]:
-        """PSNR over the same few held-out pixels while training ("val"); over whole held-out views at the end ("test")."""
+        """PSNR over the same few held-out pixels while training ("val"); over whole held-out views at the
+        end ("test")."""
         return self._glance() if split == "val" else self._measure()
 
     def _glance(self) -> dict[str, float]:
@@ -188,11 +203,15 @@ class SceneTask:
         views = self.scene.split("test") or self.scene.split("val")
         if not views:
             raise DataError(
-                f"{self.scene.source}: no view is held out, so nothing can be measured; lower data.holdout_every, or give test views"
+                f"{self.scene.source}: no view is held out, so nothing can be measured; lower "
+                "data.holdout_every, or give test views"
             )
         wanted = len(views) if self.options.test_views is None else min(self.options.test_views, len(views))
         rows = [(2 * place + 1) * len(views) // (2 * wanted) for place in range(wanted)]
-        shown = {rows[place * len(rows) // min(self.options.shown_views, len(rows))] for place in range(min(self.options.shown_views, len(rows)))}
+        shown = {
+            rows[place * len(rows) // min(self.options.shown_views, len(rows))]
+            for place in range(min(self.options.shown_views, len(rows)))
+        }
         lpips = open_lpips(self.options.lpips_backbone)
         numbers: dict[str, list[float]] = {}
         self._shown = {}
@@ -206,7 +225,9 @@ class SceneTask:
                 predicted = torch.where(mask[..., None], predicted, truth)
             scores = _scores(predicted, truth, None if mask is None else mask.float().mean().item())
             if not isinstance(lpips, NoLpips):
-                scores["lpips"] = lpips(*(image.permute(2, 0, 1)[None] for image in (predicted, truth))).item()
+                scores["lpips"] = lpips(
+                    *(image.permute(2, 0, 1)[None] for image in (predicted, truth))
+                ).item()
             for name, value in scores.items():
                 numbers.setdefault(name, []).append(value)
             if row in shown:
@@ -214,7 +235,9 @@ class SceneTask:
                 self._shown[name] = self._beside_the_truth(views[row].name, rendering, truth, scores)
         return {name: float(np.mean(values)) for name, values in numbers.items()}
 
-    def _beside_the_truth(self, name: str, rendering: Rendering, truth: Tensor, scores: Mapping[str, float]) -> Picture:
+    def _beside_the_truth(
+        self, name: str, rendering: Rendering, truth: Tensor, scores: Mapping[str, float]
+    ) -> Picture:
         exact = truth.numpy()
         error = np.abs(rendering.colour / np.float32(255) - exact).mean(axis=-1)
         there = rendering.depth[np.isfinite(rendering.depth)]
@@ -225,9 +248,13 @@ class SceneTask:
             error_colours(error),
             depth_colours(rendering.depth, near, max(far, near + 1e-6)),
         ]
-        said = ", ".join(f"{_SPOKEN.get(key, key)} {value:.{2 if key == 'psnr_db' else 3}f}" for key, value in scores.items())
+        said = ", ".join(
+            f"{_SPOKEN.get(key, key)} {value:.{2 if key == 'psnr_db' else 3}f}"
+            for key, value in scores.items()
+        )
         return side_by_side(
-            [Picture(pixels) for pixels in pictures], ["rendered", "photograph", "error, 0 to 0.2", f"depth, {near:.3g} to {far:.3g}"],
+            [Picture(pixels) for pixels in pictures],
+            ["rendered", "photograph", "error, 0 to 0.2", f"depth, {near:.3g} to {far:.3g}"],
             caption=f"held-out view {name}: {said}",
         )  # fmt: skip
 
@@ -240,7 +267,9 @@ class SceneTask:
 _SPOKEN = {"psnr_db": "PSNR (dB)", "ssim": "SSIM", "lpips": "LPIPS"}
 
 
-def _scores(predicted: Float[Tensor, "height width 3"], truth: Float[Tensor, "height width 3"], counted: float | None) -> dict[str, float]:
+def _scores(
+    predicted: Float[Tensor, "height width 3"], truth: Float[Tensor, "height width 3"], counted: float | None
+) -> dict[str, float]:
     """PSNR over the pixels that count (`counted` is their share; elsewhere the pictures agree), and SSIM."""
     one, other = (image.permute(2, 0, 1)[None] for image in (predicted, truth))
     psnr = psnr_db(one, other).item() + (0.0 if not counted else 10 * float(np.log10(counted)))
@@ -250,8 +279,8 @@ def _scores(predicted: Float[Tensor, "height width 3"], truth: Float[Tensor, "he
 def open_scene(config: SceneConfig, options: SceneTraining, setting: Setting) -> tuple[Scene, dict[str, Any]]:
     """The scene of a run, and what the manifest says of its data.
 
-    In training it is read from the data, and kept without its pixels in the run's assets, where a finished run finds its cameras and the
-    frame it was trained in without the photographs.
+    In training it is read from the data, and kept without its pixels in the run's assets, where a finished
+    run finds its cameras and the frame it was trained in without the photographs.
     """
     path = setting.assets / "scene.json"
     if setting.training:
@@ -265,7 +294,6 @@ def open_scene(config: SceneConfig, options: SceneTraining, setting: Setting) ->
     remarks = [*scene.remarks, *([lpips.reason] if isinstance(lpips, NoLpips) else [])]
     counts = {name: len(scene.split(name)) for name in ("train", "val", "test")}
     return scene, {
-        "source": scene.source, "format": scene.format, "fingerprint": scene.fingerprint, "views": counts, "remarks": remarks,
+        "source": scene.source, "format": scene.format, "fingerprint": scene.fingerprint,
+        "views": counts, "remarks": remarks,
     }  # fmt: skip
-
-

@@ -1,9 +1,10 @@
 """A trained scene as something to look at: cameras in, pictures with depth out.
 
-    Rendering      one picture: colour as bytes, depth in scene units
-    Window         what a camera needs to know of a scene: where rays begin and end, what is behind, NDC or not
-    render_camera  any field, any camera, any size of picture in bounded memory
-    SceneView      what `rayformer render` and the viewer ask: the usual flights, and the picture of a camera
+Rendering      one picture: colour as bytes, depth in scene units
+Window         what a camera needs to know of a scene: where rays begin and end, what is behind, NDC or
+               not
+render_camera  any field, any camera, any size of picture in bounded memory
+SceneView      what `rayformer render` and the viewer ask: the usual flights, and the picture of a camera
 """
 
 from dataclasses import dataclass, replace
@@ -29,7 +30,8 @@ SAMPLES_AT_ONCE = {"cpu": 2**15}
 class Rendering:
     colour: UInt8[np.ndarray, "height width 3"]
     depth: Float[np.ndarray, "height width"]
-    """Distance along the ray in scene units (along the axis of the camera in NDC); NaN where there is nothing."""
+    """Distance along the ray in scene units (along the axis of the camera in NDC); NaN where there is
+    nothing."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +52,8 @@ class Window:
 
 @torch.no_grad()
 def render_camera(field: SceneField, camera: Camera, window: Window, device: torch.device) -> Rendering:
-    """The picture that `camera` takes of the field. Memory beyond the picture itself does not grow with its size."""
+    """The picture that `camera` takes of the field. Memory beyond the picture itself does not grow with its
+    size."""
     colour = np.empty((camera.height * camera.width, 3), np.uint8)
     depth = np.empty(camera.height * camera.width, np.float32)
     background = torch.tensor([window.background], device=device)
@@ -63,7 +66,9 @@ def render_camera(field: SceneField, camera: Camera, window: Window, device: tor
         place = slice(start, start + len(rays))
         colour[place] = (seen.colour.clamp(0, 1) * 255).round().byte().cpu().numpy()
         distance = seen.mean_depth.float()
-        if window.ndc:  # NDC reaches 1 at infinity: z = 1 / (1 - t), in units of the near plane, which lies at 1
+        if (
+            window.ndc
+        ):  # NDC reaches 1 at infinity: z = 1 / (1 - t), in units of the near plane, which lies at 1
             distance = 1 / (1 - distance).clamp(min=1e-6)
         depth[place] = torch.where(seen.opacity > 0.5, distance, torch.nan).cpu().numpy()
     shape = (camera.height, camera.width)
@@ -83,8 +88,8 @@ class SceneView:
     def cameras(self, path: str, frames: int = 120, size: tuple[int, int] | None = None) -> list[Camera]:
         """The cameras of a flight: orbit, spiral, test (through the held-out poses), or a camera-path file.
 
-        `size` is (width, height) in pixels; without it, that of the first training view. Raises ConfigError for an unknown
-        path and DataError for a broken file.
+        `size` is (width, height) in pixels; without it, that of the first training view. Raises ConfigError
+        for an unknown path and DataError for a broken file.
         """
         scene = self.window.scene
         views = scene.split("train") or scene.views
@@ -99,7 +104,8 @@ class SceneView:
             return [replace(usual, pose=pose) for pose in through(held_out, frames)]
         if Path(path).suffix != ".json":
             raise ConfigError(
-                f"--path must be {', '.join(PATHS)} or a camera-path file (.json), but is {path!r}.{did_you_mean(path, PATHS)}"
+                f"--path must be {', '.join(PATHS)} or a camera-path file (.json), but is "
+                f"{path!r}.{did_you_mean(path, PATHS)}"
             )
         flight = keyframes(Path(path), size or (usual.width, usual.height))
         # A file speaks the data's coordinates, which its author knows; the field lives in the scene's.
@@ -111,9 +117,16 @@ class SceneView:
 
 
 def _pinhole(camera: Camera, size: tuple[int, int] | None) -> Camera:
-    """The camera without its lens, at another size if one is given; the field of view across the height stays."""
+    """The camera without its lens, at another size if one is given; the field of view across the height
+    stays."""
     width, height = size or (camera.width, camera.height)
     zoom = height / camera.height
     return Camera(
-        width=width, height=height, fx=camera.fx * zoom, fy=camera.fy * zoom, cx=width / 2, cy=height / 2, pose=camera.pose
+        width=width,
+        height=height,
+        fx=camera.fx * zoom,
+        fy=camera.fy * zoom,
+        cx=width / 2,
+        cy=height / 2,
+        pose=camera.pose,
     )

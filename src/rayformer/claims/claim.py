@@ -1,0 +1,181 @@
+"""A claim of a paper, put to the test: a few recipes side by side, a table, a picture, a verdict that is
+computed.
+
+    Cell            one recipe with one config: a row of the table
+    Measured        what the runs of a cell came to, over its seeds
+    Verdict         whether the claim holds, and the numbers that say so
+    Claim           the cells, and how to judge and draw them
+    Claim.reproduce train what is not trained yet, then tabulate, draw and judge
+    ClaimOutcome    all of it, for a person (`text`) and for a program (`to_plain`)
+
+A claim's folder holds a run folder for every cell and seed, table.md, claim.json and pictures. Reproducing
+into the same folder trains only what is missing.
+"""
+
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from rayformer.core.config import to_plain
+from rayformer.core.errors import RunError
+from rayformer.recipes.open_run import train
+from rayformer.runs.atomic import write_text
+from rayformer.runs.pictures import Picture, save_png
+from rayformer.runs.run import Run
+
+
+@dataclass(frozen=True)
+class Cell:
+    name: str
+    recipe: str
+    config: Any
+    paper: float | None = None
+    """The paper's number for it, on the paper's data."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    cell: Cell
+    runs: tuple[Path, ...]
+    """One for each seed."""
+    results: tuple[Mapping[str, float], ...]
+
+    def median(self, metric: str) -> float:
+        return median(result[metric] for result in self.results)
+
+    def spread(self, metric: str) -> float:
+        values = [result[metric] for result in self.results]
+        return max(values) - min(values)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    holds: bool
+    reason: str
+    """The numbers that decided it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claim:
+    name: str
+    statement: str
+    paper: str
+    metrics: tuple[str, ...]
+    """Columns of the table; the first is what is judged."""
+    cells: Callable[[bool], Sequence[Cell]]
+    """The cells, at full size or (True) as small as they run."""
+    judge: Callable[[Mapping[str, Measured]], Verdict]
+    draw: Callable[[Mapping[str, Measured]], Mapping[str, Picture]]
+    seeds: tuple[int, ...] = (0,)
+
+    def reproduce(
+        self, smoke: bool = False, out: Path | None = None, seeds: Sequence[int] | None = None
+    ) -> "ClaimOutcome":
+        """Put the claim to the test in the folder `out` (default: runs/DATE-TIME-CLAIM)."""
+        folder = (
+            out or Path("runs") / f"{time.strftime('%Y-%m-%d-%H%M')}-{self.name}{'-smoke' if smoke else ''}"
+        )
+        measured = {
+            cell.name: _measured(
+                cell, folder, tuple(seeds or (self.seeds[:1] if smoke else self.seeds)), smoke
+            )
+            for cell in self.cells(smoke)
+        }
+        for name, picture in self.draw(measured).items():
+            save_png(folder / f"{name}.png", picture)
+        outcome = ClaimOutcome(self, folder, measured, self.judge(measured), smoke)
+        write_text(folder / "table.md", outcome.table() + "\n")
+        write_text(folder / "claim.json", json.dumps(outcome.to_plain(), indent=1) + "\n")
+        return outcome
+
+
+def _measured(cell: Cell, folder: Path, seeds: tuple[int, ...], smoke: bool) -> Measured:
+    runs, results = [], []
+    for seed in seeds:
+        path = folder / f"{cell.name.replace(' ', '-')}-seed{seed}"
+        begun = path.exists()
+        if begun and Run.open(path).manifest.get("config") not in (to_plain(cell.config), None):
+            raise RunError(
+                f"{path} was made with another config of this cell; give another --out, or remove it"
+            )
+        done = Run.open(path).result() if begun else None
+        if not done:
+            outcome = train(
+                cell.recipe,
+                cell.config,
+                out=None if begun else path,
+                resume=path if begun else None,
+                seed=seed,
+                smoke=smoke,
+            )
+            if outcome.interrupted:
+                raise KeyboardInterrupt
+            done = outcome.result
+        runs.append(path)
+        results.append(done)
+    return Measured(cell, tuple(runs), tuple(results))
+
+
+@dataclass(frozen=True)
+class ClaimOutcome:
+    claim: Claim
+    folder: Path
+    measured: Mapping[str, Measured]
+    verdict: Verdict
+    smoke: bool
+
+    def table(self) -> str:
+        """The table in Markdown: medians over the seeds, and how far the seeds are apart."""
+        claim, some = self.claim, next(iter(self.measured.values()))
+        papers = any(row.cell.paper is not None for row in self.measured.values())
+        heads = ["", *claim.metrics, "train_s", *(["paper's own data"] if papers else [])]
+        rows = [
+            [
+                name,
+                *(_with_spread(row, metric) for metric in claim.metrics),
+                f"{row.median('train_s'):.0f}",
+                *(["" if row.cell.paper is None else f"{row.cell.paper:g}"] if papers else []),
+            ]
+            for name, row in self.measured.items()
+        ]
+        lines = [heads, ["---"] * len(heads), *rows]
+        seeds = len(some.runs)
+        note = f"medians of {seeds} seeds and the distance between the extremes" if seeds > 1 else "one seed"
+        return "\n".join("| " + " | ".join(line) + " |" for line in lines) + f"\n\n({note})"
+
+    def text(self) -> str:
+        """What a person reads in the terminal."""
+        verdict = "holds" if self.verdict.holds else "does not hold"
+        small = "\nSmoke size: this shows that it runs and proves nothing." if self.smoke else ""
+        return (
+            f"{self.claim.name}: {self.claim.statement} ({self.claim.paper})\n\n{self.table()}\n\n"
+            f"The claim {verdict}: {self.verdict.reason}{small}\nfolder  {self.folder}"
+        )
+
+    def to_plain(self) -> dict[str, Any]:
+        return {
+            "claim": self.claim.name,
+            "statement": self.claim.statement,
+            "paper": self.claim.paper,
+            "holds": self.verdict.holds,
+            "reason": self.verdict.reason,
+            "smoke": self.smoke,
+            "folder": str(self.folder),
+            "cells": {
+                name: {
+                    "runs": [str(run) for run in row.runs],
+                    "results": [dict(result) for result in row.results],
+                }
+                for name, row in self.measured.items()
+            },
+        }
+
+
+def _with_spread(row: Measured, metric: str) -> str:
+    digits = 2 if metric.endswith("_db") else 3
+    spread = f" ± {row.spread(metric) / 2:.{digits}f}" if len(row.results) > 1 else ""
+    return f"{row.median(metric):.{digits}f}{spread}"

@@ -1,0 +1,48 @@
+"""What claims about scenes share: the size they are tested at, and pictures of one view by every cell."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+
+from rayformer.claims.claim import Measured
+from rayformer.data.scenes.pixels import PixelStore
+from rayformer.engine.plan import Optim, Plan, Schedule
+from rayformer.fields.nerf import NeRFConfig
+from rayformer.recipes.nerf import RECIPE, NeRFRecipe
+from rayformer.recipes.open_run import open_run
+from rayformer.recipes.parts.scene import SceneTraining
+from rayformer.runs.pictures import Picture, side_by_side
+
+
+def modest_nerf(smoke: bool) -> NeRFRecipe:
+    """NeRF on the drawn scene at a size that two cores train in minutes; the smoke size with True."""
+    if smoke:
+        return RECIPE.smoke
+    return NeRFRecipe(
+        model=NeRFConfig(width=128, depth=4, skip_after=1, coarse_samples=32, fine_samples=32),
+        scene=SceneTraining(rays=1024, shown_views=3),
+        plan=Plan(
+            steps=2000,
+            optim=Optim(rate=1e-3, eps=1e-7),
+            schedule=Schedule(kind="exponential", final=0.1),
+            evaluate_every=500,
+            save_every=500,
+        ),
+    )
+
+
+def same_view(measured: Mapping[str, Measured], number: int = 0) -> Picture:
+    """Held-out view `number` as every cell renders it, beside the photograph."""
+    panels, labels = [], []
+    for name, row in measured.items():
+        loaded = open_run(row.runs[0])
+        scene = loaded.task.scene
+        view = scene.split("test")[number]
+        if not panels:
+            photograph = PixelStore(replace(scene, views=(view,)), "test").view(0)[1]
+            panels.append(Picture((photograph.numpy() * 255).round().astype(np.uint8)))
+            labels.append("photograph")
+        panels.append(Picture(loaded.recipe.render(loaded).picture(view.camera).colour))  # type: ignore[misc]
+        labels.append(f"{name}: {row.results[0]['psnr_db']:.1f} dB")
+    return side_by_side(panels, labels, caption=f"one held-out view; {'; '.join(labels[1:])}")

@@ -1,0 +1,149 @@
+"""One surface point seen from everywhere: the learned radiance over the hemisphere (Mildenhall et al. 2020,
+fig. 3).
+
+    rayformer reproduce view-dependence
+
+A point of the drawn still life's glossy ball sends another colour into every direction, and we know exactly
+which. The picture shows the hemisphere above it as a disc, the surface's normal in the middle and grazing
+directions at the rim: the truth, what a NeRF learned from photographs, and what one learned that may not
+see the direction. Inside the thin ring lie the directions from which there were photographs; outside it the
+field only guesses.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from rayformer.claims.claim import Cell, Claim, Measured, Verdict
+from rayformer.claims.scenes import modest_nerf
+from rayformer.data.scenes.still_life import BALL_CENTRE, BALL_POINT, BALL_RADIUS, radiance
+from rayformer.geometry.rays import Rays
+from rayformer.recipes.open_run import open_run
+from rayformer.runs.pictures import PAPER, Picture, side_by_side
+
+SIDE = 240
+"""Pixels across a disc."""
+GRAZING = math.radians(80)
+"""The angle from the normal at the rim."""
+PHOTOGRAPHED = (math.radians(14), math.radians(68))
+"""Heights above the horizon from which the still life was photographed."""
+AWAY, REACH = 4.0, 0.15
+"""From where the point is looked at, and how far before and behind it, in scene units."""
+
+
+def cells(smoke: bool) -> Sequence[Cell]:
+    sees = modest_nerf(smoke)
+    blind = replace(sees, model=replace(sees.model, view_dependence=False))
+    return (Cell("sees the direction", "nerf", sees), Cell("does not", "nerf", blind))
+
+
+@dataclass(frozen=True, eq=False)
+class Hemisphere:
+    """Directions above a surface point, one per pixel of a disc."""
+
+    inside: Bool[Tensor, "height width"]
+    """Which pixels are on the disc."""
+    outward: Float[Tensor, "points 3"]
+    """For each of them the unit direction from the surface towards the viewer."""
+    photographed: Bool[Tensor, "points"]
+    """Whether there were photographs from there."""
+
+
+def hemisphere(normal: Float[Tensor, "3"]) -> Hemisphere:
+    """The disc's directions: azimuth as it is, the angle from the normal growing evenly to GRAZING at the
+    rim."""
+    axis = torch.linspace(-1, 1, SIDE, dtype=torch.float64)
+    y, x = torch.meshgrid(-axis, axis, indexing="ij")
+    radius, azimuth = (x**2 + y**2).sqrt(), torch.atan2(y, x)
+    inside = radius <= 1
+    across = torch.linalg.cross(torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64), normal)
+    across = across / across.norm()
+    upward = torch.linalg.cross(normal, across)
+    angle = radius[inside] * GRAZING
+    tangent = azimuth[inside].cos()[:, None] * across + azimuth[inside].sin()[:, None] * upward
+    outward = angle.cos()[:, None] * normal + angle.sin()[:, None] * tangent
+    height = outward[:, 2].asin()
+    return Hemisphere(inside, outward, (height > PHOTOGRAPHED[0]) & (height < PHOTOGRAPHED[1]))
+
+
+def ball_hemisphere() -> Hemisphere:
+    point, centre = (torch.tensor(place, dtype=torch.float64) for place in (BALL_POINT, BALL_CENTRE))
+    return hemisphere((point - centre) / BALL_RADIUS)
+
+
+@torch.no_grad()
+def learned(row: Measured, directions: Float[Tensor, "points 3"]) -> Float[Tensor, "points 3"]:
+    """What the field of a cell shows of the ball's point along viewing `directions`: a short look through
+    its surface."""
+    loaded = open_run(row.runs[0])
+    point = torch.tensor(BALL_POINT, dtype=torch.float64)
+    colours = []
+    for some in directions.split(512):
+        ones = torch.ones(len(some))
+        way = some.float()
+        rays = Rays((point - AWAY * some).float(), way, way, (AWAY - REACH) * ones, (AWAY + REACH) * ones).to(
+            loaded.device
+        )
+        with loaded.precision.autocast():
+            seen = loaded.task.field.render(rays, torch.zeros(len(some), 3, device=loaded.device))
+        colours.append((seen.colour / seen.opacity[:, None].clamp(min=1e-6)).clamp(0, 1).cpu())
+    return torch.cat(colours).double()
+
+
+def judge(measured: Mapping[str, Measured]) -> Verdict:
+    """Over the photographed directions: is the learned radiance nearer to the truth than any one colour
+    could be?"""
+    sky = ball_hemisphere()
+    directions = -sky.outward[sky.photographed]
+    truth = radiance(torch.tensor(BALL_POINT, dtype=torch.float64), directions)
+    off = lambda colours: (colours - truth).square().mean().sqrt().item()  # noqa: E731
+    errors = {name: off(learned(row, directions)) for name, row in measured.items()}
+    constant = off(truth.mean(dim=0, keepdim=True).expand_as(truth))
+    sees, blind = errors.values()
+    return Verdict(
+        holds=sees < 0.7 * constant and sees < 0.7 * blind,
+        reason=f"over the directions photographed, the learned radiance is off by {sees:.3f} (root "
+        "mean square, colours 0 to 1); the best "
+        f"single colour would be off by {constant:.3f}, and the field that does not see the direction "
+        f"is off by {blind:.3f}",
+    )
+
+
+def draw(measured: Mapping[str, Measured]) -> Mapping[str, Picture]:
+    sky = ball_hemisphere()
+    truth = radiance(torch.tensor(BALL_POINT, dtype=torch.float64), -sky.outward)
+    discs = {"truth": truth} | {name: learned(row, -sky.outward) for name, row in measured.items()}
+    panels = [Picture(_disc(sky, colours)) for colours in discs.values()]
+    caption = (
+        "the hemisphere above one point of the glossy ball, its normal in the middle; "
+        "photographs came from inside the ring"
+    )
+    return {"hemisphere": side_by_side(panels, list(discs), caption)}
+
+
+def _disc(sky: Hemisphere, colours: Float[Tensor, "points 3"]) -> np.ndarray:
+    pixels = torch.tensor(PAPER, dtype=torch.float64).expand(SIDE, SIDE, 3).clone()
+    pixels[sky.inside] = colours * 255
+    seen = torch.zeros(SIDE, SIDE, dtype=torch.bool)
+    seen[sky.inside] = sky.photographed
+    rim = torch.zeros_like(seen)  # where the photographed directions end
+    rim[1:] |= seen[1:] != seen[:-1]
+    rim[:, 1:] |= seen[:, 1:] != seen[:, :-1]
+    pixels[rim & sky.inside] = 255.0
+    return pixels.round().clamp(0, 255).to(torch.uint8).numpy()
+
+
+CLAIM = Claim(
+    name="view-dependence",
+    statement="the field learns which colour a glossy surface point sends into which direction",
+    paper="Mildenhall et al. 2020, fig. 3",
+    metrics=("psnr_db", "ssim"),
+    cells=cells,
+    judge=judge,
+    draw=draw,
+)
