@@ -59,11 +59,11 @@ def test_a_lens_that_folds_the_image_is_found_out():
 
 
 def test_single_precision_inverts_the_lens_to_a_thousandth_of_a_pixel():
-    view = camera(STRONG, 540, 960)
-    plane = (pixel_grid(540, 960) - view.intrinsics[2:]) / view.intrinsics[:2]
+    view = camera(STRONG, 135, 240)
+    plane = (pixel_grid(135, 240) - view.intrinsics[2:]) / view.intrinsics[:2]
     exact = undistort(plane, STRONG.coefficients[None])
     single = undistort(plane.float(), STRONG.coefficients[None].float())
-    assert (exact - single).abs().max() * view.fx < 1e-3
+    assert (exact - single).abs().max() * 4 * view.fx < 1e-3
 
 
 def test_the_middle_ray_runs_along_the_optical_axis_and_the_top_row_looks_up():

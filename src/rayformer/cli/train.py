@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from rayformer.cli.options import Options, add_device, add_json, whole_number
-from rayformer.cli.output import give, is_first_process, number_lines, say
+from rayformer.cli.output import give, is_first_process, number_lines
 from rayformer.cli.recipe_options import add_fields, changed, configure
 from rayformer.core.config import from_plain
 from rayformer.core.errors import ConfigError
@@ -41,8 +41,7 @@ def run(words: Sequence[str], usage: str) -> int:
     path = outcome.run.path
     summary = {"run": path, "interrupted": outcome.interrupted, "result": outcome.result}
     if outcome.interrupted:
-        give(summary, job.json, f"run  {path}")
-        say(f"interrupted; go on with: rayformer train --resume {path}")
+        give(summary, job.json, f"run  {path}")  # the engine has said how to go on
         return INTERRUPTED
     if is_first_process():
         from rayformer.report.page import write_report

@@ -6,7 +6,6 @@ import shutil
 
 import numpy as np
 import pytest
-
 import torch
 
 from rayformer.core.errors import DataError
@@ -23,7 +22,7 @@ def plain(folder, **choices):
 
 
 WRITERS = {
-    "transforms": lambda folder, cameras: folders.transforms(folder, cameras),
+    "transforms": folders.transforms,
     "colmap_text": lambda folder, cameras: folders.colmap(folder, cameras, binary=False),
     "colmap_binary": lambda folder, cameras: folders.colmap(folder, cameras, binary=True),
     "llff": lambda folder, cameras: folders.llff(folder, folders.ideal(cameras)),
@@ -194,8 +193,8 @@ def test_llff_knows_distances_and_masks_and_takes_scaled_pictures(tmp_path):
     assert (scene.near, scene.far) == pytest.approx((0.9 * 2, 1.1 * 7 * corner))
 
 
+@pytest.mark.slow
 def test_the_drawn_scene_goes_through_the_same_reader(tmp_path, monkeypatch):
-    pytest.importorskip("rayformer.data.scenes.still_life")
     monkeypatch.setenv("RAYFORMER_CACHE", str(tmp_path))
     scene = read_scene(SceneConfig(source="demo"))
     assert scene.format == "Blender"
@@ -203,8 +202,7 @@ def test_the_drawn_scene_goes_through_the_same_reader(tmp_path, monkeypatch):
     assert scene.background == (1, 1, 1)
 
 
-# ----------------------------------------------------------------------------------------------------
-# refusals
+# ------------------------------------------------------------------------------------------ refusals
 
 
 def edited(folder, change):

@@ -33,8 +33,7 @@ def mixed(folder) -> Scene:
     return read(folders.transforms(folder, cameras))
 
 
-# ---------------------------------------------------------------------------------------------------- the
-# store
+# ------------------------------------------------------------------------------------------ the store
 
 
 def test_rays_and_colours_are_those_of_each_camera_and_its_picture(tmp_path):
@@ -102,7 +101,7 @@ def test_an_empty_part_is_a_store_without_pixels(tmp_path):
     assert len(store.centre_index(0.5)) == 0
 
 
-# ---------------------------------------------------------------------------------------------------- masks
+# ------------------------------------------------------------------------------------------ masks
 
 
 def masked(folder, seed: int = 0) -> Scene:
@@ -158,8 +157,7 @@ def test_the_centre_is_the_middle_of_every_picture(with_masks, tmp_path):
     assert len(rays) == len(rows)
 
 
-# ----------------------------------------------------------------------------------------------------
-# background
+# ------------------------------------------------------------------------------------------ background
 
 
 def test_transparent_pixels_show_the_background(tmp_path):
@@ -179,7 +177,7 @@ def test_photographs_without_alpha_have_no_background(tmp_path):
     assert mixed(tmp_path).background is None
 
 
-# ---------------------------------------------------------------------------------------------------- scaling
+# ------------------------------------------------------------------------------------------ scaling
 
 
 def test_scaling_by_a_whole_number_is_the_mean_of_blocks():
@@ -233,8 +231,7 @@ def test_a_scaled_scene_sees_the_same_rays(tmp_path):
     assert read(folder, width=999).views[0].camera.width == 16, "nothing is scaled up"
 
 
-# ----------------------------------------------------------------------------------------------------
-# undistortion
+# ------------------------------------------------------------------------------------------ undistortion
 
 
 def test_an_undistorted_pixel_has_the_colour_that_its_ray_had_in_the_photograph():
@@ -263,7 +260,7 @@ def test_an_undistorted_scene_is_a_pinhole_and_leaves_out_what_no_photograph_cov
     assert mask[6, 8]
 
 
-# ---------------------------------------------------------------------------------------------------- files
+# ------------------------------------------------------------------------------------------ files
 
 
 def test_every_kind_of_picture_becomes_bytes_of_colour(tmp_path):

@@ -125,8 +125,7 @@ def _normalised(patches: Tensor) -> Tensor:
     return centred / centred.norm(dim=1, keepdim=True).clamp(min=1e-2)
 
 
-# ---------------------------------------------------------------------------------------------------- the
-# captures
+# ------------------------------------------------------------------------------------------ the captures
 
 
 def as_opencv(camera: Camera) -> Camera:
@@ -208,9 +207,7 @@ def test_statue_photographs_by_many_hands_meet_on_their_rays(real_data):
     assert scene.format == "LLFF"
     assert not scene.forward_facing
     assert any("sparse/0 is incomplete (images.bin is missing)" in remark for remark in scene.remarks)
-    a, b = pair(
-        scene, "images/19056327848_cbd77378ec_o.jpg", "images/19247690031_72ca044a91_o.jpg"
-    )
+    a, b = pair(scene, "images/19056327848_cbd77378ec_o.jpg", "images/19247690031_72ca044a91_o.jpg")
     assert a.mask is not None
     agrees(a, b, a.near, a.far, pixels=1.0, share=0.5)
 

@@ -24,7 +24,7 @@ def stacked(cameras) -> torch.Tensor:
     return torch.stack([camera.pose for camera in cameras])
 
 
-# ---------------------------------------------------------------------------------------------------- split
+# ------------------------------------------------------------------------------------------ split
 
 
 def test_every_nth_view_from_the_first_on_is_for_testing(tmp_path):
@@ -53,7 +53,7 @@ def test_fewer_training_views_are_evenly_spread_and_leave_the_test_alone(tmp_pat
     assert max(np.diff(numbers)) <= 6
 
 
-# ---------------------------------------------------------------------------------------------------- place
+# ------------------------------------------------------------------------------------------ place
 
 
 def test_arrangements_are_told_apart():
@@ -137,7 +137,7 @@ def test_the_fingerprint_follows_content_and_not_the_clock(tmp_path):
     assert read(folder).fingerprint != first
 
 
-# ---------------------------------------------------------------------------------------------------- export
+# ------------------------------------------------------------------------------------------ export
 
 
 @pytest.mark.parametrize("form", ["transforms", "colmap", "llff", "kitti", "blender"])
@@ -179,14 +179,13 @@ def test_an_export_of_scaled_and_masked_views_is_that_of_the_data(tmp_path):
         assert new.mask.read_bytes() == old.mask.read_bytes()
 
 
-# ----------------------------------------------------------------------------------------------------
-# refusals
+# ------------------------------------------------------------------------------------------ refusals
 
 
 @pytest.mark.parametrize(
     "choice",
     [{"width": 0}, {"holdout_every": 1}, {"near": -1.0}, {"near": 2.0, "far": 1.0}, {"views": 0}],
-    ids=lambda choice: "_".join(choice),
+    ids="_".join,
 )
 def test_impossible_choices_are_refused(choice, snapshot):
     with pytest.raises(ConfigError) as refusal:

@@ -49,7 +49,7 @@ def has_alpha(path: Path) -> bool:
 def read_picture(
     path: Path, stated: tuple[int, int] | None = None
 ) -> UInt8[np.ndarray, "height width channels"]:
-    """All pixels, upright, as RGB or RGBA with straight alpha. Raises as `picture_size` and for a torn file."""
+    """All pixels, upright: RGB, or RGBA with straight alpha. Raises as `picture_size`; also if it is torn."""
     with _opened(path) as picture:
         try:
             turns = _turns(picture, stated)

@@ -41,8 +41,8 @@ def read_scene(
 ) -> Scene:
     """The scene at `config.source`.
 
-    `frame` puts it where another scene was put, instead of where its own cameras suggest, and `distances` are then that scene's near and
-    far: for measuring a field on data that it was not trained on.
+    `frame` puts it where another scene was put, instead of where its own cameras suggest, and `distances` are
+    then that scene's near and far: for measuring a field on data that it was not trained on.
 
     Raises DataError for a place that is absent or of no known format, for broken files, poses that are no
     rigid motions, pictures that cannot be read or do not fit their cameras, and fewer than three views;
@@ -92,7 +92,7 @@ def _find(source: str) -> Path:
     )
 
 
-# ---------------------------------------------------------------------------------------------------- check
+# ------------------------------------------------------------------------------------------ check
 
 
 def _checked(capture: Capture, path: Path, remarks: list[str]) -> list[Photo]:
@@ -137,7 +137,7 @@ def _fitted(photo: Photo) -> Photo:
     if width == stated[0] or height == stated[1] or off > max(stated):
         raise DataError(
             f"{photo.image}: the picture has {width} x {height} pixels,\n"
-            f"but its camera is for {stated[0]} x {stated[1]}. Only pictures scaled as a whole can be matched:\n"
+            f"but its camera is for {stated[0]} x {stated[1]}. Only pictures scaled as a whole can be used:\n"
             "take the pictures that the cameras were made for, or mend the size in the cameras."
         )
     return replace(photo, camera=photo.camera.scaled(width, height))
@@ -163,7 +163,7 @@ def _refuse_folds(photos: Sequence[Photo]) -> None:
             )
 
 
-# ---------------------------------------------------------------------------------------------------- split
+# ------------------------------------------------------------------------------------------ split
 
 
 def _split(photos: Sequence[Photo], config: SceneConfig, remarks: list[str]) -> list[Split | None]:
@@ -199,7 +199,7 @@ def _evenly(rows: Sequence[int], count: int) -> list[int]:
     return [rows[(2 * place + 1) * len(rows) // (2 * count)] for place in range(count)]
 
 
-# ---------------------------------------------------------------------------------------------------- place
+# ------------------------------------------------------------------------------------------ place
 
 
 def _normalisation(

@@ -1,8 +1,9 @@
 """The drawn scene: a still life whose every ray we know exactly.
 
-On a round lacquered table stand an alphabet block, a striped column, a banded cone, a ring with a ball in it, a
-marble, and a large GLOSSY BALL, which shows a different light from every side. Colours are fine enough that a field
-without positional encoding cannot follow them; gloss is strong enough that one without view directions cannot either.
+On a round lacquered table stand an alphabet block, a striped column, a banded cone, a ring with a ball in
+it, a marble, and a large GLOSSY BALL, which shows a different light from every side. Colours are fine
+enough that a field without positional encoding cannot follow them; gloss is strong enough that one without
+view directions cannot either.
 
     draw_still_life   the whole data set as Blender-style files, as the NeRF-synthetic scenes come
     still_life_views  its exact cameras: a dome around the table, test views between the training views
@@ -11,16 +12,18 @@ without positional encoding cannot follow them; gloss is strong enough that one 
     radiance          the colours of ONE surface point, seen along any directions
     Solid, SOLIDS     the shapes, as signed distances, and their paint
     trace             sphere tracing: a step as long as the distance to the nearest solid can hit nothing
-    Light             sun with soft shadow, sky with occlusion, reflected surroundings
+    Light, LIGHT      sun with soft shadow, sky with occlusion, reflected surroundings
 
-Lengths in scene units: the camera is about 4 away, everything lies within 1.3 of the origin, z is up, the table top
-is z = 0. Shading is in linear light; colours that leave this file are sRGB in [0, 1]. Inside, places and directions
-are stored as (3, points), one contiguous row per coordinate, which is several times faster than (points, 3).
+Lengths in scene units: the camera is about 4 away, everything lies within 1.3 of the origin, z is up, the
+table top is z = 0. Shading is in linear light; colours that leave this file are sRGB in [0, 1]. Inside,
+places and directions are stored as (3, points), one contiguous row per coordinate, which is several times
+faster than (points, 3).
 """
 
 import json
 import math
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,10 +46,14 @@ TABLE_RADIUS, TABLE_THICKNESS = 1.26, 0.07
 BALL_CENTRE, BALL_RADIUS = (0.44, -0.46, 0.42), 0.42
 """The glossy ball."""
 BALL_POINT = (0.44, -0.46 - 0.42 * math.sqrt(0.5), 0.42 + 0.42 * math.sqrt(0.5))
-"""The point of the glossy ball that faces halfway between up and -y: its highlight comes and goes as one walks by."""
+"""The point of the glossy ball that faces halfway between up and -y: its highlight comes and goes as one
+walks by.
+"""
 
-Rows = Float[Tensor, "3 points"]
-Values = Float[Tensor, "points"]
+Rows = Tensor
+"""Float (3, points). Plain, as its checks in tests would take longer than the arithmetic of the small functions."""
+Values = Tensor
+"""Float (points)."""
 
 
 # ---------------------------------------------------------------------- the data set
@@ -55,7 +62,8 @@ Values = Float[Tensor, "points"]
 def draw_still_life(
     folder: Path | str, size: int = 100, train: int = 60, val: int = 6, test: int = 12, seed: int = 0
 ) -> Path:
-    """Draw the scene into `folder` and return it: `transforms_{train,val,test}.json`, `train/r_0.png` and so on.
+    """Draw the scene into `folder` and return it: `transforms_{train,val,test}.json`, `train/r_0.png` and
+    so on.
 
     Pictures are `size` x `size` RGBA; alpha is 0 beside the table. The same arguments give the same bytes.
     Raises RunError where the disk refuses.
@@ -64,8 +72,10 @@ def draw_still_life(
     for split, cameras in still_life_views(size, train, val, test, seed).items():
         frames = []
         for index, camera in enumerate(cameras):
+            with _one_thread():
+                pixels = picture(camera)
             with replacing(folder / split / f"r_{index}.png") as temporary:
-                Image.fromarray(picture(camera)).save(temporary)
+                Image.fromarray(pixels).save(temporary)
             frames.append({"file_path": f"./{split}/r_{index}", "transform_matrix": camera.pose.tolist()})
         transforms = {"camera_angle_x": CAMERA_ANGLE_X, "frames": frames}
         write_text(folder / f"transforms_{split}.json", json.dumps(transforms, indent=1) + "\n")
@@ -75,7 +85,9 @@ def draw_still_life(
 def still_life_views(
     size: int = 100, train: int = 60, val: int = 6, test: int = 12, seed: int = 0
 ) -> dict[str, list[Camera]]:
-    """The cameras of each split. Training views fill a dome evenly, with jitter; the others lie between them."""
+    """The cameras of each split. Training views fill a dome evenly, with jitter; the others lie between
+    them.
+    """
     draw = generator(seed, "still life")
     focal = size / 2 / math.tan(CAMERA_ANGLE_X / 2)
 
@@ -100,7 +112,7 @@ def still_life_views(
 # ---------------------------------------------------------------------- what a camera sees
 
 
-def picture(camera: Camera, supersampling: int = 3) -> UInt8[np.ndarray, "height width 4"]:
+def picture(camera: Camera, supersampling: int = 2) -> UInt8[np.ndarray, "height width 4"]:
     """RGBA, straight alpha. A pixel is the mean over a grid of `supersampling` x `supersampling` rays.
 
     The mean is of sRGB values, as a radiance field that is trained on them composites, too.
@@ -126,7 +138,8 @@ def depth(camera: Camera) -> Float[Tensor, "height width"]:
 def surface(
     origins: Float[Tensor, "rays 3"], directions: Float[Tensor, "rays 3"]
 ) -> tuple[Bool[Tensor, "rays"], Float[Tensor, "rays"], Float[Tensor, "rays 3"]]:
-    """Whether each ray meets the scene, at what distance (else infinity), and the colour it sees (else black).
+    """Whether each ray meets the scene, at what distance (else infinity), and the colour it sees (else
+    black).
 
     Directions have length 1. Float64 rays give distances right to 1e-6, float32 rays to 1e-4.
     """
@@ -142,13 +155,11 @@ def surface(
     return distance.isfinite(), distance, colour
 
 
-def radiance(
-    position: Float[Tensor, "3"], directions: Float[Tensor, "rays 3"]
-) -> Float[Tensor, "rays 3"]:
+def radiance(position: Float[Tensor, "3"], directions: Float[Tensor, "rays 3"]) -> Float[Tensor, "rays 3"]:
     """The colour of the surface point `position` as seen by rays that travel along unit `directions`.
 
-    These are viewing directions, from the camera into the scene. They must come from above the surface; what stands
-    in between is not asked. The surface is the one nearest to `position`.
+    These are viewing directions, from the camera into the scene. They must come from above the surface;
+    what stands in between is not asked. The surface is the one nearest to `position`.
     """
     place = position[:, None].expand(3, len(directions)).contiguous()
     which = torch.stack([solid.distance(place).abs() for solid in SOLIDS]).argmin(dim=0)
@@ -162,7 +173,7 @@ def radiance(
 class Solid:
     name: str
     distance: Callable[[Rows], Values]
-    """Signed distance, or a lower bound of it: negative inside, and never more than the way to the surface."""
+    """Signed distance, or a lower bound of it: negative inside, never more than the way to the surface."""
     paint: Callable[[Rows], Rows]
     """Linear colour in [0, 1] of diffuse light, at places on the surface."""
     gloss: float = 0.0
@@ -257,13 +268,15 @@ def table_paint(place: Rows) -> Rows:
 
 def spiral_paint(place: Rows) -> Rows:
     """A barber's pole: two inks wound around the column."""
-    x, y, z = _from(place, (*COLUMN[:2], 0.0))
+    x, y, z = _from(place, (COLUMN[0], COLUMN[1], 0.0))
     return _mix("teal", "white", _soft_sign(torch.sin(3 * torch.atan2(y, x) + 2 * math.pi * z / 0.3), 0.2))
 
 
 def banded_paint(place: Rows) -> Rows:
     """Level bands, narrower towards the tip."""
-    return _mix("mustard", "plum", _soft_sign(torch.sin(2 * math.pi * (place[2] / 0.13 + place[2] ** 2 / 0.3)), 0.25))
+    return _mix(
+        "mustard", "plum", _soft_sign(torch.sin(2 * math.pi * (place[2] / 0.13 + place[2] ** 2 / 0.3)), 0.25)
+    )
 
 
 def ring_paint(place: Rows) -> Rows:
@@ -292,7 +305,7 @@ def block_paint(place: Rows) -> Rows:
     sign = torch.sign(local.gather(0, face[None]))[0]
     across = torch.where(face == 0, y * sign, torch.where(face == 1, -x * sign, x))
     upward = torch.where(face == 2, y * sign, z)
-    paint = _mix("birch", "birch", torch.zeros_like(x))
+    paint = plain_paint("birch")(place)
     for index, (letter, ink) in enumerate(zip("RAY", ("coral", "teal", "plum"), strict=True)):
         edge = _step(torch.maximum(across.abs(), upward.abs()), 0.80, 0.06)
         drawn = torch.maximum(_written(letter, across, upward), edge)
@@ -305,7 +318,9 @@ def plain_paint(ink: str) -> Callable[[Rows], Rows]:
 
 
 def _written(letter: str, across: Values, upward: Values) -> Values:
-    """1 inside the strokes of a 5 x 7 letter that fills the middle of the square [-1, 1]^2, soft at their edges."""
+    """1 inside the strokes of a 5 x 7 letter that fills the middle of the square [-1, 1]^2, soft at their
+    edges.
+    """
     rows = torch.tensor([[float(dot) for dot in row] for row in LETTERS[letter]], dtype=across.dtype)
     where = torch.stack([across / 0.62 * (5 / 7) ** -1, -upward / 0.62], dim=-1)[None, None]
     soft = torch.nn.functional.grid_sample(rows[None, None], where, mode="bilinear", align_corners=False)
@@ -322,55 +337,63 @@ BALL_IN_RING, BALL_IN_RING_RADIUS = (0.55, 0.46, 0.20), 0.19
 MARBLE, MARBLE_RADIUS = (-0.06, -0.84, 0.12), 0.12
 
 SOLIDS = (
-    Solid("glossy ball", ball(BALL_CENTRE, BALL_RADIUS), plain_paint("navy"), gloss=0.85, sharpness=32),
+    Solid("glossy ball", ball(BALL_CENTRE, BALL_RADIUS), plain_paint("navy"), gloss=0.85, sharpness=32.0),
     Solid("block", block(BLOCK, BLOCK_HALF, BLOCK_TURN), block_paint),
-    Solid("column", column(*COLUMN), spiral_paint, gloss=0.10, sharpness=25),
+    Solid("column", column(*COLUMN), spiral_paint, gloss=0.10, sharpness=25.0),
     Solid("cone", cone(*CONE), banded_paint),
-    Solid("ring", ring(RING, RING_RADIUS, RING_TUBE), ring_paint, gloss=0.22, sharpness=30),
+    Solid("ring", ring(RING, RING_RADIUS, RING_TUBE), ring_paint, gloss=0.22, sharpness=30.0),
     Solid("ball in the ring", ball(BALL_IN_RING, BALL_IN_RING_RADIUS), dotted_paint),
-    Solid("marble", ball(MARBLE, MARBLE_RADIUS), marble_paint, gloss=0.15, sharpness=60),
-    Solid("table", column(0, 0, TABLE_RADIUS, -TABLE_THICKNESS), table_paint, gloss=0.12, sharpness=14),
+    Solid("marble", ball(MARBLE, MARBLE_RADIUS), marble_paint, gloss=0.15, sharpness=60.0),
+    Solid("table", column(0.0, 0.0, TABLE_RADIUS, -TABLE_THICKNESS), table_paint, gloss=0.12, sharpness=14.0),
 )
 """The table is the last: it is met in closed form and casts no shadow upwards."""
 TABLE, NOTHING = len(SOLIDS) - 1, len(SOLIDS)
 STANDING = SOLIDS[:TABLE]
-AROUND, AROUND_RADIUS = (0.0, 0.0, 0.40), 1.13
+AROUND, AROUND_RADIUS = (0.0, 0.0, 0.40), 1.20
 """A sphere around everything that stands on the table."""
 
 
 # ---------------------------------------------------------------------- where rays meet them
 
 
-def trace(origin: Rows, direction: Rows, steps: int = 96) -> tuple[Values, Int[Tensor, "points"]]:
-    """Distance to the first solid along each unit direction, else infinity, and which one it is, else NOTHING."""
-    tolerance = 5e-5 if origin.dtype == torch.float32 else 1e-8
-    on_table = _to_table(origin, direction)
-    which = torch.where(on_table.isfinite(), TABLE, NOTHING)
-    enter, leave = _through_sphere(origin, direction)
-    leave = torch.minimum(leave, on_table)
-    distance = on_table.clone()
-    index = (enter < leave).nonzero().squeeze(-1)  # of the rays that still travel
-    start, way, t, leave = origin[:, index], direction[:, index], enter[index], leave[index]
-    for step in range(steps):
-        room = _nearest(start + t * way)
-        landed = room < tolerance
-        if step % 4 == 3 or step == steps - 1:  # looking for those that are done costs as much as a step
-            distance[index[landed]] = t[landed] + room[landed]
-            which[index[landed]] = STANDING_SOLID
-            going = (~landed & (t < leave)).nonzero().squeeze(-1)
-            index, start, way, leave = index[going], start[:, going], way[:, going], leave[going]
-            t, room = t[going], room[going]
-            if not len(index):
-                break
-        t = t + room
-    met = (which == STANDING_SOLID).nonzero().squeeze(-1)
-    place = origin[:, met] + distance[met] * direction[:, met]
-    which[met] = torch.stack([solid.distance(place) for solid in STANDING]).argmin(dim=0)
+def trace(origin: Rows, direction: Rows) -> tuple[Values, Int[Tensor, "points"]]:
+    """Distance to the first solid along each unit direction, else infinity, and which one it is, else NOTHING.
+
+    Each solid is marched by itself and only by rays that pass its bound: most rays pass one or two.
+    """
+    distance = _to_table(origin, direction)
+    which = torch.where(distance.isfinite(), TABLE, NOTHING)
+    for number, solid in enumerate(STANDING):
+        enter, leave = _through_sphere(origin, direction, solid.centre, solid.reach)
+        leave = torch.minimum(leave, distance)
+        close = (enter < leave).nonzero().squeeze(-1)
+        found = _march(solid, origin[:, close], direction[:, close], enter[close], leave[close])
+        first = found < distance[close]
+        distance[close[first]], which[close[first]] = found[first], number
     return distance, which
 
 
-STANDING_SOLID = -1
-"""While tracing: one of STANDING, to be told which at the end."""
+def _march(solid: Solid, start: Rows, way: Rows, t: Values, leave: Values, steps: int = 2000) -> Values:
+    """Distance at which rays meet `solid` between `t` and `leave`, else infinity.
+
+    A ray at a slant comes nearer by a fixed share per step, so that a few need hundreds; those that are done are
+    taken out on the way.
+    """
+    tolerance = 2e-5 if start.dtype == torch.float32 else 1e-9
+    found = torch.full_like(t, math.inf)
+    index = torch.arange(len(t))  # of the rays that still travel
+    for step in range(steps):
+        room = solid.distance(start + t * way)
+        if step % 4 == 3:  # looking for those that are done costs as much as a step
+            landed = room < tolerance
+            found[index[landed]] = t[landed] + room[landed]
+            going = (~landed & (t < leave)).nonzero().squeeze(-1)
+            if not len(going):
+                break
+            index, start, way, leave = index[going], start[:, going], way[:, going], leave[going]
+            t, room = t[going], room[going]
+        t = t + room
+    return found
 
 
 def _nearest(place: Rows) -> Values:
@@ -395,11 +418,13 @@ def _to_table(origin: Rows, direction: Rows) -> Values:
     return torch.minimum(top, side)
 
 
-def _through_sphere(origin: Rows, direction: Rows) -> tuple[Values, Values]:
-    """Where each ray enters and leaves the sphere around everything; enter > leave where it misses."""
-    away = _from(origin, AROUND)
+def _through_sphere(
+    origin: Rows, direction: Rows, centre: tuple[float, float, float], radius: float
+) -> tuple[Values, Values]:
+    """Where each ray enters and leaves a sphere; enter is infinite where it misses."""
+    away = _from(origin, centre)
     along = (away * direction).sum(dim=0)
-    root = along**2 - (away**2).sum(dim=0) + AROUND_RADIUS**2
+    root = along**2 - (away**2).sum(dim=0) + radius**2
     half = root.clamp_min(0).sqrt()
     return torch.where(root > 0, (-along - half).clamp_min(0), math.inf), -along + half
 
@@ -409,7 +434,7 @@ def _through_sphere(origin: Rows, direction: Rows) -> tuple[Values, Values]:
 
 @dataclass(frozen=True)
 class Light:
-    """What shines on the table. Directions point towards the light."""
+    """What shines on the table, in linear colours. Directions are unit vectors towards the light."""
 
     sun: tuple[float, float, float] = (0.5, -0.42, 0.757)
     sun_colour: tuple[float, float, float] = (1.02, 0.92, 0.76)
@@ -435,31 +460,28 @@ def _colour(place: Rows, view: Rows, which: Int[Tensor, "points"]) -> Rows:
         paint[:, mine] = solid.paint(place[:, mine])
         gloss[mine], sharpness[mine] = solid.gloss, solid.sharpness
 
-    def column_of(colour: tuple[float, float, float]) -> Rows:
-        return torch.tensor(colour, dtype=place.dtype)[:, None]
-
-    open_sky = _openness(place, normal)
-    sunlit = (normal * column_of(LIGHT.sun)).sum(dim=0).clamp_min(0) * _sunlight(place, normal)
-    sky = torch.lerp(column_of(LIGHT.floor), column_of(LIGHT.zenith), 0.5 + 0.5 * normal[2])
-    scattered = paint * (column_of(LIGHT.sun_colour) * sunlit + 0.8 * sky * open_sky)
+    sun, open_sky = _column(LIGHT.sun, place), _openness(place, normal)
+    sunlit = (normal * sun).sum(dim=0).clamp_min(0) * _sunlight(place, normal)
+    sky = torch.lerp(_column(LIGHT.floor, place), _column(LIGHT.zenith, place), 0.5 + 0.5 * normal[2])
+    scattered = paint * (_column(LIGHT.sun_colour, place) * sunlit + 0.8 * sky * open_sky)
     facing = -(normal * view).sum(dim=0)
-    mirrored = view + 2 * facing * normal
-    fresnel = gloss + (1 - gloss) * gloss * (1 - facing.clamp(0, 1)) ** 5  # the lacquer shows more at a slant
-    shadow = torch.where(sunlit > 0, sunlit, 0.0).clamp_max(0.25) / 0.25
-    reflected = _surroundings(mirrored, sharpness, shadow, column_of) * (0.35 + 0.65 * open_sky)
-    return _srgb((1 - gloss) * scattered + fresnel * reflected)
+    at_a_slant = gloss + (1 - gloss) * gloss * (1 - facing.clamp(0, 1)) ** 5  # there, lacquer reflects more
+    sun_in_sight = (sunlit / 0.25).clamp_max(1)
+    found = _surroundings(view + 2 * facing * normal, sharpness, sun_in_sight)
+    return _srgb((1 - gloss) * scattered + at_a_slant * found * (0.35 + 0.65 * open_sky))
 
 
-def _surroundings(direction: Rows, sharpness: Values, shadow: Values, column_of) -> Rows:
-    """What a reflection finds: sky over horizon over floor, a window, and the sun as wide as the gloss is dull."""
-    rise = direction[2]
-    sky = torch.lerp(column_of(LIGHT.horizon), column_of(LIGHT.zenith), rise.clamp(0, 1))
-    ground = torch.lerp(column_of(LIGHT.floor), column_of(LIGHT.horizon), _step(rise, 0.0, 0.35))
-    room = torch.where(rise > 0.35, sky, torch.minimum(sky, ground))
-    to_window = (direction * column_of(LIGHT.window)).sum(dim=0).clamp_min(0)
-    to_sun = (direction * column_of(LIGHT.sun)).sum(dim=0).clamp_min(0)
-    window = column_of(LIGHT.window_colour) * to_window ** (sharpness / 4)
-    return 0.45 * room + window + 2.4 * column_of(LIGHT.sun_colour) * to_sun**sharpness * shadow
+def _surroundings(direction: Rows, sharpness: Values, sun_in_sight: Values) -> Rows:
+    """What reflections find: sky, horizon and floor, a window, and a sun as wide as the gloss is dull."""
+    floor, horizon, zenith = (_column(each, direction) for each in (LIGHT.floor, LIGHT.horizon, LIGHT.zenith))
+    above = torch.lerp(horizon, zenith, direction[2].clamp(0, 1))
+    room = torch.lerp(floor, above, _step(direction[2], 0.0, 0.35))
+    to_window, to_sun = (
+        (direction * _column(each, direction)).sum(dim=0).clamp_min(0) for each in (LIGHT.window, LIGHT.sun)
+    )
+    window = _column(LIGHT.window_colour, direction) * to_window ** (sharpness / 4)
+    sun = 2.4 * _column(LIGHT.sun_colour, direction) * to_sun**sharpness * sun_in_sight
+    return 0.45 * room + window + sun
 
 
 def _sunlight(place: Rows, normal: Rows, steps: int = 28) -> Values:
@@ -467,12 +489,12 @@ def _sunlight(place: Rows, normal: Rows, steps: int = 28) -> Values:
 
     (The usual penumbra estimate of distance fields. It depends on the place alone, so every view agrees.)
     """
-    sun = torch.tensor(LIGHT.sun, dtype=place.dtype)[:, None]
+    sun = _column(LIGHT.sun, place)
     light = torch.zeros_like(place[0])
     index = ((normal * sun).sum(dim=0) > 0).nonzero().squeeze(-1)
     start = place[:, index] + 0.004 * normal[:, index]
     t, least = torch.full_like(start[0], 0.02), torch.ones_like(start[0])
-    leave = _through_sphere(start, sun.expand_as(start).contiguous())[1]
+    leave = _through_sphere(start, sun.expand_as(start), AROUND, AROUND_RADIUS)[1]
     for step in range(steps):
         room = _nearest(start + t * sun)
         least = torch.minimum(least, LIGHT.penumbra * room / t)
@@ -481,7 +503,13 @@ def _sunlight(place: Rows, normal: Rows, steps: int = 28) -> Values:
             ended = (t > leave) | (least <= 0)
             going = (~ended).nonzero().squeeze(-1) if step < steps - 1 else index[:0]
             light[index] = least.clamp(0, 1)
-            index, start, t, least, leave = index[going], start[:, going], t[going], least[going], leave[going]
+            index, start, t, least, leave = (
+                index[going],
+                start[:, going],
+                t[going],
+                least[going],
+                leave[going],
+            )
             if not len(index):
                 break
     return light * light * (3 - 2 * light)
@@ -498,11 +526,11 @@ def _openness(place: Rows, normal: Rows) -> Values:
 
 
 def _normal(solid: Solid, place: Rows) -> Rows:
-    """Unit normal: the gradient of the distance, by differences between the corners of a small tetrahedron."""
+    """Unit normal: the gradient of the distance, by differences over a small tetrahedron."""
     reach = 1e-3 if place.dtype == torch.float32 else 1e-5
     normal = torch.zeros_like(place)
-    for corner in ((1, -1, -1), (-1, -1, 1), (-1, 1, -1), (1, 1, 1)):
-        towards = torch.tensor(corner, dtype=place.dtype)[:, None]
+    for corner in ((1.0, -1.0, -1.0), (-1.0, -1.0, 1.0), (-1.0, 1.0, -1.0), (1.0, 1.0, 1.0)):
+        towards = _column(corner, place)
         normal = normal + towards * solid.distance(place + reach * towards)
     return normal / _length(*normal)
 
@@ -510,8 +538,12 @@ def _normal(solid: Solid, place: Rows) -> Rows:
 # ---------------------------------------------------------------------- small mathematics
 
 
+def _column(values: tuple[float, ...], like: Tensor) -> Float[Tensor, "3 1"]:
+    return torch.tensor(values, dtype=like.dtype)[:, None]
+
+
 def _from(place: Rows, centre: tuple[float, ...]) -> Rows:
-    return place - torch.tensor(centre[:3], dtype=place.dtype)[:, None]
+    return place - _column(centre, place)
 
 
 def _in_block(place: Rows, centre: tuple[float, float, float], turn: float) -> Rows:
@@ -537,13 +569,26 @@ def _soft_sign(wave: Values, width: float) -> Values:
 
 def _mix(first: str | Rows, second: str | Rows, share: Values) -> Rows:
     """`first` where `share` is 0, `second` where it is 1; inks by name."""
-    a, b = (torch.tensor(INK[x], dtype=share.dtype)[:, None] if isinstance(x, str) else x for x in (first, second))
-    return torch.lerp(a.expand(3, len(share)), b.expand(3, len(share)), share)
+    start, end = (_column(INK[x], share) if isinstance(x, str) else x for x in (first, second))
+    return torch.lerp(start.expand(3, len(share)), end.expand(3, len(share)), share)
 
 
 def _srgb(linear: Rows) -> Rows:
     linear = linear.clamp(0, 1)
-    return torch.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear.clamp_min(1e-6) ** (1 / 2.4) - 0.055)
+    return torch.where(
+        linear <= 0.0031308, 12.92 * linear, 1.055 * linear.clamp_min(1e-6) ** (1 / 2.4) - 0.055
+    )
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Arrays this small are drawn faster by one thread than by several that wait for one another."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _chunks(count: int, size: int = 1 << 16) -> Iterator[slice]:
