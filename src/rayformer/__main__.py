@@ -1,4 +1,4 @@
-"""`python -m rayformer` is the command line; `torchrun ... -m rayformer train ...` spreads it over processes."""
+"""`python -m rayformer` is the command line; torchrun, by the same name, spreads it over processes."""
 
 import sys
 

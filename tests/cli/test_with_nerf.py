@@ -1,4 +1,4 @@
-"""The whole way with the real thing, as small as it gets: train, interrupt, resume, measure, render, report, load."""
+"""The whole way with the real NeRF, as small as it gets: train, resume, measure, render, report, load."""
 
 import json
 import re
@@ -14,7 +14,10 @@ ROOT = Path(__file__).parents[2]
 
 pytestmark = pytest.mark.slow
 
-TINY = "--smoke --model.width 16 --scene.rays 64 --scene.test_views 1 --scene.shown_views 1 --plan.evaluate_every 0".split()
+TINY = """
+    --smoke --model.width 16 --scene.rays 64 --scene.test_views 1 --scene.shown_views 1
+    --plan.evaluate_every 0
+""".split()
 
 
 def rayformer(*words, cwd: Path, status: int = 0) -> subprocess.CompletedProcess[str]:

@@ -138,7 +138,9 @@ def _options(usage: str) -> Options:
         type=Path,
         help="go on with a run, with the recipe and config it was begun with",
     )
-    options.add_argument("--from", metavar="RUN|FILE.safetensors", dest="start", help="start from these weights")
+    options.add_argument(
+        "--from", metavar="RUN|FILE.safetensors", dest="start", help="start from its weights"
+    )
     add_json(options)
     return options
 
@@ -150,7 +152,7 @@ def _explain(words: Sequence[str], usage: str) -> int:
     if name:
         add_fields(options, _base(name, smoke="--smoke" in words))
         options.usage = usage.replace("RECIPE", name)
-        options.epilog = "--data X is short for --data.source X; a switch is also set by --NAME and --no-NAME."
+        options.epilog = "--data X is short for --data.source X; a switch is set by --NAME and --no-NAME too."
     else:
         options.epilog = "`rayformer train RECIPE --help` explains every field. Recipes: " + ", ".join(
             entry.name for entry in ENTRIES

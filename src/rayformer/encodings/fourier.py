@@ -51,7 +51,7 @@ class FourierEncoding(nn.Module):
         unit = math.pi if pi else 1.0
         self.register_buffer("frequencies", unit * 2.0 ** torch.arange(octaves), persistent=False)
 
-    def forward(self, points: Float[Tensor, "*batch dims"]) -> Float[Tensor, "*batch features"]:
+    def forward(self, points: Float[Tensor, "*batch inputs"]) -> Float[Tensor, "*batch features"]:
         """The features of each point, in float32 (float64 if the points are), under bf16 autocast too.
 
         bf16 keeps 8 bits of mantissa. The phase 2^9 p of a point near 1 would be off by up to one radian,

@@ -2,10 +2,8 @@
 
 from rayformer.core.errors import ConfigError, did_you_mean
 
-HIGHER = frozenset(
-    "psnr ssim top1 top5 accuracy ap ap50 ap75 iou f1 mcc pearson spearman bleu".split()  # noqa: SIM905
-)
-LOWER = frozenset("loss lpips perplexity nats bpd error mse rmse chamfer".split())  # noqa: SIM905
+HIGHER = frozenset("psnr ssim top1 top5 accuracy ap ap50 ap75 iou f1 mcc pearson spearman bleu".split())
+LOWER = frozenset("loss lpips perplexity nats bpd error mse rmse chamfer".split())
 
 
 def higher_is_better(name: str) -> bool:

@@ -54,12 +54,12 @@ class Scale:
         return self.start + (value - low) / (high - low) * (self.end - self.start)
 
 
-def chart(series: Sequence[Series], title: str) -> str:
+def chart(series: Sequence[Series], title: str, may_be_log: bool = True) -> str:
     """An SVG of `series` over steps. The value axis is logarithmic where positive values span decades."""
     values = np.concatenate([one.values for one in series])
     steps = np.concatenate([one.steps for one in series])
     low, high = float(values.min()), float(values.max())
-    log = low > 0 and math.log10(high / low) > DECADES_FOR_LOG
+    log = may_be_log and low > 0 and math.log10(high / low) > DECADES_FOR_LOG
     across = Scale(*_apart(min(0.0, steps.min()), steps.max()), LEFT, WIDTH - RIGHT)
     upward = Scale(*_roomy(values, log), HEIGHT - BOTTOM, TOP, log)
     parts = [*_grid(across, upward)]

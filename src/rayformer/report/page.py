@@ -34,6 +34,8 @@ INLINED_VIDEO = 8_000_000
 """Bytes; a larger video is linked, lest the page become too heavy to send."""
 KEPT_AS_PNG = 150_000
 """Bytes; a larger picture goes into the page as JPEG. The exact pixels stay in pictures/."""
+NOT_LOSSES = {"train/rate", "train/learning_rate", "train/gradient_norm"}
+"""Of the numbers logged in training, those that are no terms of the loss."""
 NOT_FACTS = {"recipe", "config", "defaults", "data", "precision", "resumed", "versions"}
 """Of the manifest, what has its own place on the page."""
 
@@ -230,7 +232,7 @@ def _tables(result: Mapping[str, Any]) -> list[tuple[str, list[Fact]]]:
 def _curves(series: Mapping[str, Series]) -> list[Curve]:
     """One chart for the terms of the training loss, which share a unit, then one for each other series."""
     shown = [one for name, one in series.items() if name != "elapsed_s"]
-    terms = [one for one in shown if one.name.startswith("train/") and "rate" not in one.name]
+    terms = [one for one in shown if one.name.startswith("train/") and one.name not in NOT_LOSSES]
     held_out = [one for one in shown if one.name.startswith("val/")]
     others = [one for one in shown if one not in terms + held_out]
     curves = [_drawn("Training loss", terms)] if terms else []
@@ -239,7 +241,8 @@ def _curves(series: Mapping[str, Series]) -> list[Curve]:
 
 def _drawn(heading: str, series: Sequence[Series]) -> Curve:
     legend = [(quantity(one.name).title, figure(one.values[-1])) for one in series]
-    return Curve(heading, chart(series, heading), legend)
+    speeds = quantity(series[0].name).unit == "per second"  # their slow first step is not worth a decade
+    return Curve(heading, chart(series, heading, may_be_log=not speeds), legend)
 
 
 def _grouped(pictures: Sequence[tuple[str, Path, str]], remarks: list[str]) -> list[tuple[str, list[Shown]]]:

@@ -10,8 +10,9 @@ view directions cannot either.
     picture, depth    what one camera sees: RGBA, and the distance along each ray
     surface           where rays first meet the scene, and what colour they see there
     radiance          the colours of ONE surface point, seen along any directions
-    Solid, SOLIDS     the shapes, as signed distances, and their paint
-    trace             sphere tracing: a step as long as the distance to the nearest solid can hit nothing
+    Shape             signed distances: ball, ring, block, column, cone
+    Solid, SOLIDS     shapes with paint and gloss, and where they stand
+    trace             sphere tracing: a step as long as the distance to a solid cannot pass through it
     Light, LIGHT      sun with soft shadow, sky with occlusion, reflected surroundings
 
 Lengths in scene units: the camera is about 4 away, everything lies within 1.3 of the origin, z is up, the
@@ -51,9 +52,10 @@ walks by.
 """
 
 Rows = Tensor
-"""Float (3, points). Plain, as its checks in tests would take longer than the arithmetic of the small functions."""
+"""Float (3, points). A plain name: in tests, checking it would take longer than the small functions do."""
 Values = Tensor
 """Float (points)."""
+Place = tuple[float, float, float]
 
 
 # ---------------------------------------------------------------------- the data set
@@ -162,7 +164,7 @@ def radiance(position: Float[Tensor, "3"], directions: Float[Tensor, "rays 3"]) 
     what stands in between is not asked. The surface is the one nearest to `position`.
     """
     place = position[:, None].expand(3, len(directions)).contiguous()
-    which = torch.stack([solid.distance(place).abs() for solid in SOLIDS]).argmin(dim=0)
+    which = torch.stack([solid.shape.distance(place).abs() for solid in SOLIDS]).argmin(dim=0)
     return _colour(place, directions.T.contiguous(), which).T
 
 
@@ -170,45 +172,39 @@ def radiance(position: Float[Tensor, "3"], directions: Float[Tensor, "rays 3"]) 
 
 
 @dataclass(frozen=True)
-class Solid:
-    name: str
+class Shape:
     distance: Callable[[Rows], Values]
     """Signed distance, or a lower bound of it: negative inside, never more than the way to the surface."""
-    paint: Callable[[Rows], Rows]
-    """Linear colour in [0, 1] of diffuse light, at places on the surface."""
-    gloss: float = 0.0
-    """Share of light that is reflected rather than scattered."""
-    sharpness: float = 60.0
-    """Phong exponent of reflections: 10 is satin, 100 is polished."""
+    centre: Place
+    """With `reach`, a sphere around the shape."""
+    reach: float
 
 
-def ball(centre: tuple[float, float, float], radius: float) -> Callable[[Rows], Values]:
-    return lambda place: _length(*_from(place, centre)) - radius
+def ball(centre: Place, radius: float) -> Shape:
+    return Shape(lambda place: _length(*_from(place, centre)) - radius, centre, radius)
 
 
-def ring(centre: tuple[float, float, float], radius: float, tube: float) -> Callable[[Rows], Values]:
+def ring(centre: Place, radius: float, tube: float) -> Shape:
     """A torus that lies flat."""
 
     def distance(place: Rows) -> Values:
         x, y, z = _from(place, centre)
         return _length(_length(x, y) - radius, z) - tube
 
-    return distance
+    return Shape(distance, centre, radius + tube)
 
 
-def block(
-    centre: tuple[float, float, float], half: float, turn: float, rounding: float = 0.03
-) -> Callable[[Rows], Values]:
+def block(centre: Place, half: float, turn: float, rounding: float = 0.03) -> Shape:
     """A cube with rounded edges, turned about the vertical by `turn` radians."""
 
     def distance(place: Rows) -> Values:
         beyond = _in_block(place, centre, turn).abs() - (half - rounding)
         return _length(*beyond.clamp_min(0)) + beyond.amax(dim=0).clamp_max(0) - rounding
 
-    return distance
+    return Shape(distance, centre, math.sqrt(3) * half)
 
 
-def column(x: float, y: float, radius: float, height: float) -> Callable[[Rows], Values]:
+def column(x: float, y: float, radius: float, height: float) -> Shape:
     """An upright cylinder that stands on the table, or hangs below it where `height` is negative."""
 
     def distance(place: Rows) -> Values:
@@ -216,11 +212,11 @@ def column(x: float, y: float, radius: float, height: float) -> Callable[[Rows],
         cap = (place[2] - height / 2).abs() - abs(height) / 2
         return _length(side.clamp_min(0), cap.clamp_min(0)) + torch.maximum(side, cap).clamp_max(0)
 
-    return distance
+    return Shape(distance, (x, y, height / 2), math.hypot(radius, height / 2))
 
 
-def cone(x: float, y: float, radius: float, height: float) -> Callable[[Rows], Values]:
-    """An upright cone on the table. Above its tip and under its rim this is a lower bound."""
+def cone(x: float, y: float, radius: float, height: float) -> Shape:
+    """An upright cone on the table. Above its tip and under its rim the distance is a lower bound."""
     slope = math.hypot(radius, height)
 
     def distance(place: Rows) -> Values:
@@ -228,7 +224,7 @@ def cone(x: float, y: float, radius: float, height: float) -> Callable[[Rows], V
         side = (around * height + (place[2] - height) * radius) / slope
         return torch.maximum(side, -place[2])
 
-    return distance
+    return Shape(distance, (x, y, height / 2), math.hypot(radius, height / 2))
 
 
 # ---------------------------------------------------------------------- the paint
@@ -336,6 +332,19 @@ RING, RING_RADIUS, RING_TUBE = (0.55, 0.46, 0.12), 0.31, 0.12
 BALL_IN_RING, BALL_IN_RING_RADIUS = (0.55, 0.46, 0.20), 0.19
 MARBLE, MARBLE_RADIUS = (-0.06, -0.84, 0.12), 0.12
 
+
+@dataclass(frozen=True)
+class Solid:
+    name: str
+    shape: Shape
+    paint: Callable[[Rows], Rows]
+    """Linear colour in [0, 1] of diffuse light, at places on the surface."""
+    gloss: float = 0.0
+    """Share of light that is reflected rather than scattered."""
+    sharpness: float = 60.0
+    """Phong exponent of reflections: 10 is satin, 100 is polished."""
+
+
 SOLIDS = (
     Solid("glossy ball", ball(BALL_CENTRE, BALL_RADIUS), plain_paint("navy"), gloss=0.85, sharpness=32.0),
     Solid("block", block(BLOCK, BLOCK_HALF, BLOCK_TURN), block_paint),
@@ -349,41 +358,39 @@ SOLIDS = (
 """The table is the last: it is met in closed form and casts no shadow upwards."""
 TABLE, NOTHING = len(SOLIDS) - 1, len(SOLIDS)
 STANDING = SOLIDS[:TABLE]
-AROUND, AROUND_RADIUS = (0.0, 0.0, 0.40), 1.20
-"""A sphere around everything that stands on the table."""
 
 
 # ---------------------------------------------------------------------- where rays meet them
 
 
 def trace(origin: Rows, direction: Rows) -> tuple[Values, Int[Tensor, "points"]]:
-    """Distance to the first solid along each unit direction, else infinity, and which one it is, else NOTHING.
+    """Distance to the first solid along each unit direction (else infinity), and which it is (else NOTHING).
 
     Each solid is marched by itself and only by rays that pass its bound: most rays pass one or two.
     """
     distance = _to_table(origin, direction)
     which = torch.where(distance.isfinite(), TABLE, NOTHING)
     for number, solid in enumerate(STANDING):
-        enter, leave = _through_sphere(origin, direction, solid.centre, solid.reach)
+        enter, leave = _through_sphere(origin, direction, solid.shape.centre, solid.shape.reach)
         leave = torch.minimum(leave, distance)
         close = (enter < leave).nonzero().squeeze(-1)
-        found = _march(solid, origin[:, close], direction[:, close], enter[close], leave[close])
+        found = _march(solid.shape, origin[:, close], direction[:, close], enter[close], leave[close])
         first = found < distance[close]
         distance[close[first]], which[close[first]] = found[first], number
     return distance, which
 
 
-def _march(solid: Solid, start: Rows, way: Rows, t: Values, leave: Values, steps: int = 2000) -> Values:
-    """Distance at which rays meet `solid` between `t` and `leave`, else infinity.
+def _march(shape: Shape, start: Rows, way: Rows, t: Values, leave: Values, steps: int = 2000) -> Values:
+    """Distance at which rays meet `shape` between `t` and `leave`, else infinity.
 
-    A ray at a slant comes nearer by a fixed share per step, so that a few need hundreds; those that are done are
-    taken out on the way.
+    A ray at a slant comes nearer by a fixed share per step, so that a few need hundreds; those that are
+    done are taken out on the way.
     """
     tolerance = 2e-5 if start.dtype == torch.float32 else 1e-9
     found = torch.full_like(t, math.inf)
     index = torch.arange(len(t))  # of the rays that still travel
     for step in range(steps):
-        room = solid.distance(start + t * way)
+        room = shape.distance(start + t * way)
         if step % 4 == 3:  # looking for those that are done costs as much as a step
             landed = room < tolerance
             found[index[landed]] = t[landed] + room[landed]
@@ -394,14 +401,6 @@ def _march(solid: Solid, start: Rows, way: Rows, t: Values, leave: Values, steps
             t, room = t[going], room[going]
         t = t + room
     return found
-
-
-def _nearest(place: Rows) -> Values:
-    """Distance to the nearest solid that stands on the table."""
-    distance = STANDING[0].distance(place)
-    for solid in STANDING[1:]:
-        distance = torch.minimum(distance, solid.distance(place))
-    return distance
 
 
 def _to_table(origin: Rows, direction: Rows) -> Values:
@@ -418,9 +417,7 @@ def _to_table(origin: Rows, direction: Rows) -> Values:
     return torch.minimum(top, side)
 
 
-def _through_sphere(
-    origin: Rows, direction: Rows, centre: tuple[float, float, float], radius: float
-) -> tuple[Values, Values]:
+def _through_sphere(origin: Rows, direction: Rows, centre: Place, radius: float) -> tuple[Values, Values]:
     """Where each ray enters and leaves a sphere; enter is infinite where it misses."""
     away = _from(origin, centre)
     along = (away * direction).sum(dim=0)
@@ -436,18 +433,20 @@ def _through_sphere(
 class Light:
     """What shines on the table, in linear colours. Directions are unit vectors towards the light."""
 
-    sun: tuple[float, float, float] = (0.5, -0.42, 0.757)
-    sun_colour: tuple[float, float, float] = (1.02, 0.92, 0.76)
-    zenith: tuple[float, float, float] = (0.42, 0.56, 0.82)
-    horizon: tuple[float, float, float] = (0.72, 0.58, 0.42)
-    floor: tuple[float, float, float] = (0.34, 0.25, 0.18)
-    window: tuple[float, float, float] = (-0.74, -0.45, 0.5)
-    window_colour: tuple[float, float, float] = (0.70, 1.00, 1.45)
+    sun: Place = (0.5, -0.42, 0.757)
+    sun_colour: Place = (1.02, 0.92, 0.76)
+    zenith: Place = (0.42, 0.56, 0.82)
+    horizon: Place = (0.72, 0.58, 0.42)
+    floor: Place = (0.34, 0.25, 0.18)
+    window: Place = (-0.74, -0.45, 0.5)
+    window_colour: Place = (0.70, 1.00, 1.45)
     penumbra: float = 9.0
     """Sharpness of shadow edges: distance from the occluder over width of the penumbra."""
 
 
 LIGHT = Light()
+PENUMBRA_REACH = 0.2
+"""Rays that miss a solid by more than this have all of the sun."""
 
 
 def _colour(place: Rows, view: Rows, which: Int[Tensor, "points"]) -> Rows:
@@ -456,7 +455,7 @@ def _colour(place: Rows, view: Rows, which: Int[Tensor, "points"]) -> Rows:
     gloss, sharpness = torch.empty_like(place[0]), torch.empty_like(place[0])
     for number in which.unique().tolist():
         solid, mine = SOLIDS[number], (which == number).nonzero().squeeze(-1)
-        normal[:, mine] = _normal(solid, place[:, mine])
+        normal[:, mine] = _normal(solid.shape, place[:, mine])
         paint[:, mine] = solid.paint(place[:, mine])
         gloss[mine], sharpness[mine] = solid.gloss, solid.sharpness
 
@@ -484,35 +483,29 @@ def _surroundings(direction: Rows, sharpness: Values, sun_in_sight: Values) -> R
     return 0.45 * room + window + sun
 
 
-def _sunlight(place: Rows, normal: Rows, steps: int = 28) -> Values:
-    """Share of the sun that reaches each place: the nearest miss on the way, over the distance it happens at.
-
-    (The usual penumbra estimate of distance fields. It depends on the place alone, so every view agrees.)
-    """
+def _sunlight(place: Rows, normal: Rows) -> Values:
+    """Share of the sun that reaches each place. It depends on the place alone, so that every view agrees."""
     sun = _column(LIGHT.sun, place)
-    light = torch.zeros_like(place[0])
-    index = ((normal * sun).sum(dim=0) > 0).nonzero().squeeze(-1)
-    start = place[:, index] + 0.004 * normal[:, index]
-    t, least = torch.full_like(start[0], 0.02), torch.ones_like(start[0])
-    leave = _through_sphere(start, sun.expand_as(start), AROUND, AROUND_RADIUS)[1]
-    for step in range(steps):
-        room = _nearest(start + t * sun)
-        least = torch.minimum(least, LIGHT.penumbra * room / t)
-        t = t + room.clamp(0.015, 0.25)
-        if step % 4 == 3 or step == steps - 1:
-            ended = (t > leave) | (least <= 0)
-            going = (~ended).nonzero().squeeze(-1) if step < steps - 1 else index[:0]
-            light[index] = least.clamp(0, 1)
-            index, start, t, least, leave = (
-                index[going],
-                start[:, going],
-                t[going],
-                least[going],
-                leave[going],
-            )
-            if not len(index):
-                break
+    light = ((normal * sun).sum(dim=0) > 0).to(place.dtype)
+    for solid in STANDING:
+        enter, leave = _through_sphere(place, sun, solid.shape.centre, solid.shape.reach + PENUMBRA_REACH)
+        close = ((enter < leave) & (light > 0)).nonzero().squeeze(-1)
+        start = place[:, close] + 0.004 * normal[:, close]
+        light[close] = torch.minimum(light[close], _clear(solid.shape, start, sun, enter[close]))
     return light * light * (3 - 2 * light)
+
+
+def _clear(shape: Shape, start: Rows, way: Rows, t: Values, steps: int = 24) -> Values:
+    """How clearly rays pass by a shape, from 0 to 1: the nearest miss, over the distance at which it happens.
+
+    (The usual penumbra estimate of distance fields.)
+    """
+    t, least = t.clamp_min(0.02), torch.ones_like(t)
+    for _ in range(steps):
+        room = shape.distance(start + t * way)
+        least = torch.minimum(least, LIGHT.penumbra * room / t)
+        t = t + room.clamp(0.012, 0.2)
+    return least.clamp_min(0)
 
 
 def _openness(place: Rows, normal: Rows) -> Values:
@@ -520,18 +513,20 @@ def _openness(place: Rows, normal: Rows) -> Values:
     closed = torch.zeros_like(place[0])
     for reach, weight in ((0.05, 0.9), (0.12, 0.6), (0.24, 0.4)):
         ahead = place + reach * normal
-        room = torch.minimum(_nearest(ahead), ahead[2])
+        room = ahead[2]  # over the table
+        for solid in STANDING:
+            room = torch.minimum(room, solid.shape.distance(ahead))
         closed = closed + weight * (1 - room / reach).clamp_min(0)
     return (1 - 0.75 * closed).clamp(0.08, 1)
 
 
-def _normal(solid: Solid, place: Rows) -> Rows:
+def _normal(shape: Shape, place: Rows) -> Rows:
     """Unit normal: the gradient of the distance, by differences over a small tetrahedron."""
     reach = 1e-3 if place.dtype == torch.float32 else 1e-5
     normal = torch.zeros_like(place)
     for corner in ((1.0, -1.0, -1.0), (-1.0, -1.0, 1.0), (-1.0, 1.0, -1.0), (1.0, 1.0, 1.0)):
         towards = _column(corner, place)
-        normal = normal + towards * solid.distance(place + reach * towards)
+        normal = normal + towards * shape.distance(place + reach * towards)
     return normal / _length(*normal)
 
 
@@ -546,7 +541,7 @@ def _from(place: Rows, centre: tuple[float, ...]) -> Rows:
     return place - _column(centre, place)
 
 
-def _in_block(place: Rows, centre: tuple[float, float, float], turn: float) -> Rows:
+def _in_block(place: Rows, centre: Place, turn: float) -> Rows:
     x, y, z = _from(place, centre)
     c, s = math.cos(turn), math.sin(turn)
     return torch.stack([c * x + s * y, c * y - s * x, z])
