@@ -47,5 +47,4 @@ CLAIM = Claim(
     cells=cells,
     judge=judge,
     draw=draw,
-    seeds=(0, 1),
 )

@@ -53,5 +53,4 @@ CLAIM = Claim(
     cells=cells,
     judge=judge,
     draw=draw,
-    seeds=(0, 1),
 )

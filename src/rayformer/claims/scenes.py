@@ -7,6 +7,7 @@ import numpy as np
 
 from rayformer.claims.claim import Measured
 from rayformer.data.scenes.pixels import PixelStore
+from rayformer.data.scenes.scene import SceneConfig
 from rayformer.engine.plan import Optim, Plan, Schedule
 from rayformer.fields.nerf import NeRFConfig
 from rayformer.recipes.nerf import RECIPE, NeRFRecipe
@@ -20,12 +21,15 @@ def modest_nerf(smoke: bool) -> NeRFRecipe:
     if smoke:
         return RECIPE.smoke
     return NeRFRecipe(
-        model=NeRFConfig(width=128, depth=4, skip_after=1, coarse_samples=32, fine_samples=32),
-        scene=SceneTraining(rays=1024, shown_views=3),
+        data=SceneConfig(near=2.5, far=5.5),  # the still life lies within 1.3 of the middle, 4 away
+        model=NeRFConfig(
+            width=128, depth=4, skip_after=1, position_octaves=7, coarse_samples=24, fine_samples=24
+        ),
+        scene=SceneTraining(rays=512, shown_views=3),
         plan=Plan(
-            steps=2000,
-            optim=Optim(rate=1e-3, eps=1e-7),
-            schedule=Schedule(kind="exponential", final=0.1),
+            steps=1500,
+            optim=Optim(rate=5e-3, eps=1e-7),
+            schedule=Schedule(kind="exponential", final=0.05),
             evaluate_every=500,
             save_every=500,
         ),

@@ -24,8 +24,7 @@ def run(words: Sequence[str], usage: str) -> int:
     options.add_argument(
         "--path",
         metavar="orbit|spiral|test|FILE.json",
-        default="orbit",
-        help="round the scene, to and fro before it, the held-out poses, or a camera path",
+        help="round the scene, to and fro before it, the held-out poses, or a camera path (default: what suits the scene)",
     )
     options.add_argument(
         "--frames",
@@ -35,7 +34,7 @@ def run(words: Sequence[str], usage: str) -> int:
         help="frames of an orbit or a spiral (default: 120)",
     )
     options.add_argument(
-        "--fps", metavar="N", type=at_least_one, default=30, help="frames per second (default: 30)"
+        "--fps", metavar="N", type=at_least_one, help="frames per second (default: 30, or what the camera path says)"
     )
     options.add_argument(
         "--size",
@@ -60,8 +59,9 @@ def run(words: Sequence[str], usage: str) -> int:
     loaded = open_able(values.run, "render", values.device)
     assert loaded.recipe.render, f"the index promises that {loaded.name} can render"
     view = loaded.recipe.render(loaded)
-    cameras = view.cameras(values.path, values.frames, values.size)
-    fly(cameras, view.picture, colour, depth, values.fps)
+    path = values.path or view.usual_path
+    cameras = view.cameras(path, values.frames, values.size)
+    fly(cameras, view.picture, colour, depth, values.fps or view.fps(path) or 30)
     give(
         {"video": colour, "depth": depth, "frames": len(cameras)},
         values.json,
@@ -71,7 +71,7 @@ def run(words: Sequence[str], usage: str) -> int:
 
 
 def fly(
-    cameras: Sequence["Camera"], picture: Callable[["Camera"], Any], colour: Path, depth: Path, fps: int
+    cameras: Sequence["Camera"], picture: Callable[["Camera"], Any], colour: Path, depth: Path, fps: float
 ) -> None:
     """Render every camera once, into a video of colour and one of depth.
 

@@ -13,7 +13,7 @@ import torch
 
 def stream(seed: int, *names: str | int) -> int:
     """A 63-bit seed for the stream called `names`; the same on every machine and in every process."""
-    text = "/".join([str(int(seed)), *map(str, names)])
+    text = "\0".join([str(int(seed)), *map(str, names)])
     digest = hashlib.blake2b(text.encode(), digest_size=8).digest()
     return int.from_bytes(digest, "little") >> 1
 

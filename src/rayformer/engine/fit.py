@@ -15,7 +15,6 @@ the rate follows the time, and no two runs are equal.)
 """
 
 import math
-import resource
 import signal
 import sys
 import threading
@@ -114,7 +113,7 @@ class Trainer:
         """Steps until the plan is over; whether it was interrupted before."""
         plan = self.plan
         with _batches_ahead(
-            self.task, plan.accumulate, plan.prefetch, self.launch, self.state.step, plan.steps
+            self.task, plan.accumulate, self._ahead, self.launch, self.state.step, plan.steps
         ) as batches:
             while self.state.step < plan.steps:
                 stopped, elapsed = self._agree(stop.is_set(), time.monotonic() - self.began)
@@ -142,6 +141,11 @@ class Trainer:
                     self.save()
         return False
 
+    @property
+    def _ahead(self) -> int:
+        # Threads that share the cores of a step slow it by a third: each waits at every barrier for one that is not running.
+        return self.plan.prefetch if self.plan.prefetch is not None else 0 if self.launch.device.type == "cpu" else 2
+
     def take_step(self, step: int, share: float, batches: Sequence[Batch]) -> dict[str, float]:
         """One optimiser step; the loss terms, the gradient norm and the rate, for the log."""
         plan, launch = self.plan, self.launch
@@ -162,7 +166,7 @@ class Trainer:
             # DDP and FSDP2 average over the processes; the portions already add up to 1 over all of them.
             (losses.total * (portion * launch.world)).backward()
             for name, term in {"loss": losses.total, **losses.terms}.items():
-                part = term.detach().double() * portion
+                part = term.detach().float() * portion
                 noted[name] = noted[name] + part if name in noted else part
         norm = self._gradient_norm()
         terms = self._guarded(noted, norm, step)
@@ -187,7 +191,7 @@ class Trainer:
         """The noted terms, summed over processes, as numbers; Diverged, before the weights are touched, if
         one is not finite."""
         values = torch.stack(
-            [*(term.reshape(()) for term in noted.values()), norm.detach().double().reshape(())]
+            [*(term.reshape(()) for term in noted.values()), norm.detach().float().reshape(())]
         )
         *numbers, norm_value = values.tolist()  # the one wait for the device in a step
         terms = dict(zip(noted, self.launch.sum(numbers), strict=True))
@@ -415,5 +419,9 @@ def peak_memory_gib(device: torch.device) -> float:
     """The most memory this process has held so far, on the device that trains, in GiB."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**30
+    try:
+        import resource
+    except ImportError:  # Windows does not tell
+        return math.nan
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / (2**30 if sys.platform == "darwin" else 2**20)  # macOS counts bytes, Linux KiB

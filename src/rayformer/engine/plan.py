@@ -95,8 +95,9 @@ class Plan:
     shard: bool = False
     """Under torchrun, split parameters and optimiser state over the processes (FSDP2) instead of copying
     them (DDP)."""
-    prefetch: int = 1
-    """Batches made ahead, in a thread."""
+    prefetch: int | None = None
+    """Batches made ahead, in a thread; without it, two for an accelerator and none for a processor, whose cores the step
+    needs itself."""
     log_every: int = 20
     """Steps between lines in metrics.jsonl."""
     evaluate_every: int = 1000
@@ -109,7 +110,7 @@ class Plan:
             if getattr(self, name) < 1:
                 raise ConfigError(f"plan.{name} must be at least 1, but is {getattr(self, name)}")
         for name in ("evaluate_every", "save_every", "prefetch"):
-            if getattr(self, name) < 0:
+            if (getattr(self, name) or 0) < 0:
                 raise ConfigError(
                     f"plan.{name} must not be negative (0 turns it off), but is {getattr(self, name)}"
                 )

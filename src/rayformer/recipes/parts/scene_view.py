@@ -111,6 +111,15 @@ class SceneView:
         # A file speaks the data's coordinates, which its author knows; the field lives in the scene's.
         return [replace(camera, pose=scene.normalisation.pose(camera.pose)) for camera in flight.cameras]
 
+    @property
+    def usual_path(self) -> str:
+        """The flight that suits the scene: before it where all photographs face it, else around it."""
+        return "spiral" if self.window.scene.forward_facing else "orbit"
+
+    def fps(self, path: str) -> float | None:
+        """Frames per second as a camera-path file has it; None for the usual flights."""
+        return None if path in PATHS else keyframes(Path(path), (1, 1)).fps
+
     def picture(self, camera: Camera) -> Rendering:
         with self.precision.autocast():
             return render_camera(self.field, camera, self.window, self.device)
