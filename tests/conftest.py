@@ -8,6 +8,9 @@ import pytest
 
 HERE = Path(__file__).parent
 
+# As on the command line (`cli.main.share_the_cores`), and like there before torch is imported.
+os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+
 
 @pytest.fixture
 def snapshot(request, tmp_path):

@@ -200,7 +200,8 @@ def before_step(step, generator):
 task.before_step = before_step
 run = Run.open(path) if path.exists() else Run.create(path, "toy", {})
 outcomes = train_chain(chain_of(task, replace(PLAN, steps=100, save_every=50, ema=0.9)), run, 7,
-Launch(torch.device("cpu"))) sys.exit(130 if outcomes["toy"].interrupted else 0)
+    Launch(torch.device("cpu")))
+sys.exit(130 if outcomes["toy"].interrupted else 0)
 """
 
 

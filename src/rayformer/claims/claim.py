@@ -75,16 +75,15 @@ class Claim:
     def reproduce(
         self, smoke: bool = False, out: Path | None = None, seeds: Sequence[int] | None = None
     ) -> "ClaimOutcome":
-        """Put the claim to the test in the folder `out` (default: runs/DATE-TIME-CLAIM)."""
-        folder = (
-            out or Path("runs") / f"{time.strftime('%Y-%m-%d-%H%M')}-{self.name}{'-smoke' if smoke else ''}"
-        )
-        measured = {
-            cell.name: _measured(
-                cell, folder, tuple(seeds or (self.seeds[:1] if smoke else self.seeds)), smoke
-            )
-            for cell in self.cells(smoke)
-        }
+        """Put the claim to the test in the folder `out` (default: runs/DATE-TIME-CLAIM).
+
+        Raises RunError where the folder holds a cell of another config, KeyboardInterrupt where a cell was
+        interrupted; the same folder then goes on with it.
+        """
+        named = f"{time.strftime('%Y-%m-%d-%H%M')}-{self.name}{'-smoke' if smoke else ''}"
+        folder = out or Path("runs") / named
+        seeds = tuple(seeds or (self.seeds[:1] if smoke else self.seeds))
+        measured = {cell.name: _measured(cell, folder, seeds, smoke) for cell in self.cells(smoke)}
         for name, picture in self.draw(measured).items():
             save_png(folder / f"{name}.png", picture)
         outcome = ClaimOutcome(self, folder, measured, self.judge(measured), smoke)
@@ -97,12 +96,12 @@ def _measured(cell: Cell, folder: Path, seeds: tuple[int, ...], smoke: bool) -> 
     runs, results = [], []
     for seed in seeds:
         path = folder / f"{cell.name.replace(' ', '-')}-seed{seed}"
-        begun = path.exists()
-        if begun and Run.open(path).manifest.get("config") not in (to_plain(cell.config), None):
+        begun = Run.open(path) if path.exists() else None
+        if begun and begun.manifest["config"] != to_plain(cell.config):
             raise RunError(
                 f"{path} was made with another config of this cell; give another --out, or remove it"
             )
-        done = Run.open(path).result() if begun else None
+        done = begun.result() if begun else None
         if not done:
             outcome = train(
                 cell.recipe,
@@ -144,7 +143,7 @@ class ClaimOutcome:
         ]
         lines = [heads, ["---"] * len(heads), *rows]
         seeds = len(some.runs)
-        note = f"medians of {seeds} seeds and the distance between the extremes" if seeds > 1 else "one seed"
+        note = f"medians of {seeds} seeds ± half the distance of the extremes" if seeds > 1 else "one seed"
         return "\n".join("| " + " | ".join(line) + " |" for line in lines) + f"\n\n({note})"
 
     def text(self) -> str:

@@ -3,18 +3,21 @@ ones' tasks.
 
     train_chain     every stage of a chain, in order, or dealt out over processes where they are independent
     stage_run       where a stage lives: the run itself if it is the only one, else RUN/stages/NAME
-    wear            a finished stage's weights into its task's model: the averaged ones where there are any
+    chain_result    what all of a chain came to, once every stage is finished
+    wear            a stage's weights into its task's model
+    best_weights    its newest weights: the averaged ones where there are any
 """
 
 from collections.abc import Callable, Mapping
-from pathlib import Path
+from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from rayformer.core.errors import RunError, UserError
-from rayformer.engine.checkpoint import open_checkpoint, put_model, read_checkpoint
+from rayformer.engine.checkpoint import put_model, read_checkpoint
 from rayformer.engine.fit import Outcome, fit
 from rayformer.engine.launch import Launch
+from rayformer.engine.plan import Plan
 from rayformer.engine.task import Chain, Stage, Task
 from rayformer.runs.run import Run
 
@@ -23,9 +26,10 @@ def train_chain(
     chain: Chain, run: Run, seed: int, launch: Launch, say: Callable[[str], None] = lambda text: None
 ) -> dict[str, Outcome]:
     """Train what is not finished yet; the outcome of every stage by name (a finished one gives its stored
-    result).
+    result), up to the one that was interrupted, if one was.
 
-    Independent stages go on where one of them fails; the failures are raised together at the end.
+    Independent stages go on where one of them fails; the failures are raised together at the end. Each
+    process then knows the outcomes of its own stages only.
     """
     if chain.independent:
         return _train_independent(chain, run, seed, launch, say)
@@ -44,7 +48,10 @@ def _train_independent(
     outcomes: dict[str, Outcome] = {}
     faults: list[str] = []
     alone = Launch(launch.device)  # each job trains by itself, whoever else is there
-    for stage in chain.stages[launch.rank :: launch.world]:
+    mine = chain.stages[launch.rank :: launch.world]
+    for stage in mine:
+        stage_run(chain, stage, run)  # others train in this run, too: it must not pass for an untrained one
+    for stage in mine:
         try:
             outcomes[stage.name], _ = _train_stage(chain, stage, {}, run, seed, alone, say)
         except UserError as error:
@@ -71,11 +78,12 @@ def _train_stage(
     say: Callable[[str], None],
 ) -> tuple[Outcome, Task]:
     """The stage's outcome, and its task wearing the weights that were evaluated."""
+    task = stage.task(earlier)  # before its folder is made: a task that is refused leaves none behind
     folder = stage_run(chain, stage, run)
-    task = stage.task(earlier)
-    if folder.result():
+    done = folder.result()
+    if done and _is_enough(done, stage.plan):
         say(f"stage {stage.name} is finished already")
-        outcome = Outcome(stage.plan.steps, folder.result() or {})
+        outcome = Outcome(done["steps"], done)
     else:
         outcome = fit(stage, task, folder, seed, launch)
         if outcome.interrupted:
@@ -93,13 +101,43 @@ def stage_run(chain: Chain, stage: Stage, run: Run) -> Run:
     return run if len(chain.stages) == 1 else run.stage(stage.name)
 
 
-def wear(model: nn.Module, run: Run, checkpoint: Path | None = None) -> int:
-    """Put the weights of a checkpoint (the newest whole one) into `model`, the averaged ones where there
-    are any; the step they are of."""
-    found = open_checkpoint(checkpoint) if checkpoint else read_checkpoint(run)[0]
+def _is_enough(done: Mapping[str, Any], plan: Plan) -> bool:
+    """Whether a stage was trained as long as its plan asks; a finished run may be told to train longer."""
+    by_clock = plan.minutes is not None and done["train_s"] + 0.1 >= 60 * plan.minutes  # kept to a tenth
+    return done["steps"] >= plan.steps or by_clock
+
+
+def chain_result(chain: Chain, run: Run) -> dict[str, Any] | None:
+    """The numbers of the last stage, with the seconds of all; of independent stages every number, called
+    STAGE/NAME. None while a stage is not finished."""
+    results = {stage.name: stage_run(chain, stage, run).result() for stage in chain.stages}
+    found = {name: result for name, result in results.items() if result}
+    if len(found) < len(results):
+        return None
+    seconds = round(sum(result["train_s"] for result in found.values()), 1)
+    if not chain.independent:
+        return {**found[chain.stages[-1].name], "train_s": seconds}
+    numbers = {f"{name}/{key}": value for name, result in found.items() for key, value in result.items()}
+    return {**numbers, "train_s": seconds}
+
+
+def wear(model: nn.Module, run: Run) -> int:
+    """Put the newest weights of a stage's run into its model; the step they are of. Raises RunError where
+    there are none."""
+    weights, step = best_weights(run)
+    put_model(model, weights)
+    return step
+
+
+def best_weights(run: Run) -> tuple[dict[str, Tensor], int]:
+    """Of the newest whole checkpoint, the averaged weights where there are any, and the step they are of."""
+    found, _ = read_checkpoint(run)
     if found is None:
+        stages = " or ".join(str(stage.path) for _, stage in run.stages())
+        if stages:
+            raise RunError(f"{run.path} is a chain of stages; the weights are theirs: give {stages}")
         raise RunError(
-            f"{run.path} holds no whole checkpoint yet: train it first, or go on with --resume {run.path}"
+            f"{run.path} holds no whole checkpoint yet: train it first, or go on with "
+            f"--resume {run.root.path}"
         )
-    put_model(model, {**found.tensors["model"], **found.tensors.get("ema", {})})
-    return found.state.step
+    return {**found.tensors["model"], **found.tensors.get("ema", {})}, found.state.step

@@ -2,6 +2,7 @@
 
     save_checkpoint      write under a temporary name, sync, rename: the last good one always survives
     read_checkpoint      the newest folder that is whole; torn ones are named and passed over
+    open_checkpoint      one folder; read_tensors, one file of it
     put_model            tensors into a model, whose parameters may have grown since it was built
     remove_old           keep the last two and the best
 
@@ -20,7 +21,7 @@ import json
 import os
 import shutil
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -65,47 +66,66 @@ def save_checkpoint(
     """Write RUN/checkpoints/STEP. All processes call it; the leading one writes what is whole, all write
     what is split.
 
-    Raises RunError, with the last good checkpoint named, if the disk refuses.
+    Raises RunError in every process, with the last good checkpoint named, if the disk refuses one of them.
     """
-    final = run.path / "checkpoints" / f"{state.step:06d}"
+    final = run.checkpoint(state.step)
     draft = final.with_name(f".draft-{final.name}")
-    if launch.leads:
-        shutil.rmtree(draft, ignore_errors=True)
-    launch.wait()
-    fault = ""
     try:
-        if launch.leads:
-            draft.mkdir(parents=True)
-        launch.wait()
+        _leading(launch, lambda: _begin(draft))
         for name, content in tensors.items():
             if any(hasattr(tensor, "full_tensor") for tensor in content.values()):
                 _write_split(draft, name, content, launch)
-            elif launch.leads:
-                _write_whole(draft / f"{name}.safetensors", content)
+            else:
+                _leading(launch, lambda: _write_whole(draft / f"{name}.safetensors", content))  # noqa: B023
+        _leading(launch, lambda: _complete(draft, final, state))
+    except _Refused as refused:
         if launch.leads:
-            files = {
-                path.name: {"bytes": path.stat().st_size, "crc32": _crc32(path)}
-                for path in sorted(draft.iterdir())
-            }
-            write_text(draft / "state.json", json.dumps({**asdict(state), "files": files}, indent=1) + "\n")
-            shutil.rmtree(final, ignore_errors=True)
-            os.rename(draft, final)
-            sync_folder(final.parent)
-    except (OSError, SafetensorError, RunError) as error:
-        fault = str(error) or type(error).__name__
-        shutil.rmtree(draft, ignore_errors=True)
-    if fault:
+            shutil.rmtree(draft, ignore_errors=True)
         good = run.checkpoints()
         survivor = (
-            f"the last good one, step {good[-1][0]}, survives: free space and use --resume {run.path}"
+            f"the last good one, step {good[-1][0]}, survives: free space and use --resume {run.root.path}"
             if good
             else "there is no earlier one"
         )
         raise RunError(
-            f"could not save the checkpoint of step {state.step} in {run.path}: {fault}\n{survivor}"
-        )
-    launch.wait()
+            f"could not save the checkpoint of step {state.step} in {run.path}: {refused}\n{survivor}"
+        ) from refused
     return final
+
+
+class _Refused(Exception):
+    """The disk said no, to this process or to another; all of them raise it at the same place."""
+
+
+def _leading(launch: Launch, work: Callable[[], object]) -> None:
+    """`work`, done by the leading process, while the others wait to hear how it went.
+
+    A process that raised alone would leave the others waiting for it until they are killed.
+    """
+    fault: Exception | None = None
+    if launch.leads:
+        try:
+            work()
+        except (OSError, SafetensorError, RunError) as error:
+            fault = error
+    if launch.any(fault is not None):
+        told = (str(fault) or type(fault).__name__) if fault else "the leading process says why"
+        raise _Refused(told) from fault
+
+
+def _begin(draft: Path) -> None:
+    shutil.rmtree(draft, ignore_errors=True)
+    draft.mkdir(parents=True)
+
+
+def _complete(draft: Path, final: Path, state: State) -> None:
+    files = {
+        path.name: {"bytes": path.stat().st_size, "crc32": _crc32(path)} for path in sorted(draft.iterdir())
+    }
+    write_text(draft / "state.json", json.dumps({**asdict(state), "files": files}, indent=1) + "\n")
+    shutil.rmtree(final, ignore_errors=True)
+    os.rename(draft, final)
+    sync_folder(final.parent)
 
 
 def _write_whole(path: Path, content: Mapping[str, Tensor]) -> None:
@@ -136,18 +156,25 @@ def _shares(tensor: Tensor) -> bool:
 
 def _write_split(draft: Path, name: str, content: Mapping[str, Tensor], launch: Launch) -> None:
     import torch.distributed.checkpoint as dcp
+    from torch.distributed.checkpoint.api import CheckpointException
     from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageWriter
 
     folder = draft / f".{name}"
     writer = HuggingFaceStorageWriter(path=str(folder), save_distributed=True, enable_consolidation=True)
-    dcp.save(dict(content), storage_writer=writer)
-    launch.wait()
-    if launch.leads:
+    try:
+        dcp.save(dict(content), storage_writer=writer)
+    except CheckpointException as error:  # raised in every process, with what each of them met
+        met = [f"process {rank}: {fault}" for rank, (fault, _) in error.failures.items()]
+        raise _Refused("; ".join(met)) from error
+
+    def unpack() -> None:
         (whole,) = folder.glob("*.safetensors")
         with open(whole, "rb+") as file:
             os.fsync(file.fileno())
         os.rename(whole, draft / f"{name}.safetensors")
         shutil.rmtree(folder)
+
+    _leading(launch, unpack)
 
 
 def read_checkpoint(run: Run) -> tuple[Checkpoint | None, list[str]]:
@@ -194,15 +221,27 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     return tensors | {alias: tensors[name] for alias, name in aliases.items()}
 
 
-def put_model(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+def put_model(
+    model: nn.Module, tensors: Mapping[str, Tensor], source: str = "the checkpoint", resize: bool = True
+) -> None:
     """Load every parameter and buffer, exactly these; those that grew or shrank during training are replaced.
 
-    Raises RunError if names are missing or left over.
+    With `resize=False`, for weights from elsewhere, every shape must be the model's own. `source` names the
+    weights in errors. Raises RunError if names are missing or left over, or if a shape may not differ.
     """
     current = model.state_dict()
     if current.keys() != tensors.keys():
         missing, extra = sorted(current.keys() - tensors.keys()), sorted(tensors.keys() - current.keys())
-        raise RunError(f"the checkpoint is of another model; missing: {missing[:5]}, left over: {extra[:5]}")
+        raise RunError(f"{source} is of another model; missing: {missing[:5]}, left over: {extra[:5]}")
+    other = [name for name, tensor in tensors.items() if current[name].shape != tensor.shape]
+    if other and not resize:
+        name = other[0]
+        raise RunError(
+            f"{source} is of a model of another size: {name} is {_spell(tensors[name])} there and "
+            f"{_spell(current[name])} here"
+            + (f", and {len(other) - 1} more differ" if other[1:] else "")
+            + "\ngive this model the options that one was made with"
+        )
     for name, tensor in tensors.items():
         if current[name].shape != tensor.shape:
             owner_name, _, leaf = name.rpartition(".")
@@ -218,6 +257,10 @@ def put_model(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
     with torch.no_grad():
         for name, target in model.state_dict().items():
             target.copy_(like(tensors[name], target))
+
+
+def _spell(tensor: Tensor) -> str:
+    return " x ".join(map(str, tensor.shape)) or "one number"
 
 
 def remove_old(run: Run, keep: set[int]) -> None:

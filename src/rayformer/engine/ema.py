@@ -24,10 +24,15 @@ class Ema:
     def update(self, model: nn.Module, step: int) -> None:
         decay = min(self.decay, (1 + step) / (10 + step))
         for name, value in model.named_parameters():
-            if name not in self.average or self.average[name].shape != value.shape:
-                self.average[name] = value.detach().clone()  # grown or replaced in before_step
-            else:
-                self.average[name].lerp_(value.detach(), 1 - decay)
+            self.average[name].lerp_(value.detach(), 1 - decay)
+
+    def follow(self, model: nn.Module, replaced: set[str]) -> None:
+        """The task put new parameters in the place of those named, or took some away: averages of new ones
+        start at themselves, since what the old ones averaged to means nothing to them."""
+        self.average = {
+            name: value.detach().clone() if name in replaced else self.average[name]
+            for name, value in model.named_parameters()
+        }
 
     def load(self, model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
         targets = dict(model.named_parameters())

@@ -53,7 +53,7 @@ from rayformer.runs.run import Run
 class Outcome:
     steps: int
     result: dict[str, float]
-    """The final numbers on the test split; empty if interrupted."""
+    """The final numbers on the test split, the steps and the seconds they took; empty if interrupted."""
     interrupted: bool = False
 
 
@@ -65,15 +65,17 @@ def fit(stage: Stage, task: Task, run: Run, seed: int, launch: Launch) -> Outcom
     says so; twice, it raises KeyboardInterrupt.
     """
     trainer = Trainer(stage, task, run, seed, launch)
-    with (
-        Watch(stage.name, stage.plan.steps, trainer.state.step, shown=launch.leads) as watch,
-        _asked_to_stop() as stop,
-    ):
+    with Watch(stage.name, stage.plan.steps, trainer.state.step, shown=launch.leads) as watch:
         trainer.watch = watch
         for text in trainer.remarks:
             watch.say(text)
-        interrupted = trainer.train(stop)
-        return trainer.finish(interrupted)
+        with _asked_to_stop() as stop:
+            interrupted = trainer.train(stop)
+            trainer.save()
+        try:
+            return trainer.finish(interrupted)
+        except KeyboardInterrupt:  # measuring may take as long as training did, and all is saved
+            return trainer.finish(interrupted=True)
 
 
 class Trainer:
@@ -120,10 +122,12 @@ class Trainer:
                 share = self._share(self.state.step, elapsed)
                 if stopped:
                     return True
-                if share >= 1:
-                    break
+                if share >= 1:  # by the clock
+                    self.state = replace(self.state, elapsed_s=elapsed)
+                    return False
                 step = self.state.step
                 terms = self.take_step(step, share, next(batches))
+                elapsed = time.monotonic() - self.began
                 self.state = replace(self.state, step=step + 1, elapsed_s=elapsed)
                 done = self.state.step
                 self._since_log.steps += 1
@@ -139,28 +143,29 @@ class Trainer:
                 )
                 if improved or (plan.save_every and done % plan.save_every == 0):
                     self.save()
-        return False
+        return self.launch.any(stop.is_set())  # asked for in the last step, or with nothing left to do
 
     @property
     def _ahead(self) -> int:
-        # Threads that share the cores of a step slow it by a third: each waits at every barrier for one that is not running.
-        return self.plan.prefetch if self.plan.prefetch is not None else 0 if self.launch.device.type == "cpu" else 2
+        if self.plan.prefetch is not None:
+            return self.plan.prefetch
+        # On a processor the thread that makes batches would take a core from the threads of the step, which
+        # wait for each other at every product: measured, the step is slower by a third.
+        return 0 if self.launch.device.type == "cpu" else 2
 
     def take_step(self, step: int, share: float, batches: Sequence[Batch]) -> dict[str, float]:
         """One optimiser step; the loss terms, the gradient norm and the rate, for the log."""
         plan, launch = self.plan, self.launch
         self.task.before_step(step, generator(self.seed, "before", step))
         self._follow_replaced_parameters()
-        pieces: list[Piece] = [piece for batch in batches for piece in batch.split()]
-        (weight,) = launch.sum([sum(piece.weight for piece in pieces)])
+        pieces = _numbered(batches, launch)
+        (weight,) = launch.sum([sum(piece.weight for _, piece in pieces)])
         noted: dict[str, Tensor] = {}
-        for number, piece in enumerate(pieces):
-            randomness = generator(
-                self.seed, "loss", step, launch.rank * len(pieces) + number, device=launch.device
-            )
+        for number, piece in pieces:
+            randomness = generator(self.seed, "loss", step, number, device=launch.device)
             with self.precision.autocast():
                 losses = self.spread.loss(
-                    piece.to(launch.device), step, randomness, last=number == len(pieces) - 1
+                    piece.to(launch.device), step, randomness, last=piece is pieces[-1][1]
                 )
             portion = piece.weight / weight
             # DDP and FSDP2 average over the processes; the portions already add up to 1 over all of them.
@@ -218,11 +223,12 @@ class Trainer:
             f"(now {self.precision.name})"
         )
 
-    def _identities(self) -> list[tuple[str, int]]:
-        return [(name, id(value)) for name, value in self.task.model.named_parameters()]
+    def _identities(self) -> dict[str, int]:
+        return {name: id(value) for name, value in self.task.model.named_parameters()}
 
     def _follow_replaced_parameters(self) -> None:
-        if self._identities() == self.parameters:
+        before, now = self.parameters, self._identities()
+        if now == before:
             return
         if self.spread.sharded:
             raise ConfigError(
@@ -233,6 +239,8 @@ class Trainer:
         self.spread = Spread(self.task, self.launch, self.plan.shard)
         new = build_optimiser(self.task.model, self.stage.groups(self.task.model), self.plan.optim)
         self.optimiser = carry_over(self.optimiser, new)
+        if self.ema:
+            self.ema.follow(self.task.model, {name for name in now if now[name] != before.get(name)})
         self.parameters = self._identities()
 
     def _agree(self, stopped: bool, elapsed: float) -> tuple[bool, float]:
@@ -287,12 +295,16 @@ class Trainer:
             return False
         if self.launch.leads:
             self.run.log(self.state.step, **{f"val/{name}": value for name, value in numbers.items()})
-        name, value = next(iter(numbers.items()))
+        name = next(iter(numbers))
+        # The leading process decides for all: where the last bits differ, one would save and the others not.
+        (value,) = self.launch.sum([numbers[name] if self.launch.leads else 0.0])
         self.watch.say(
             f"step {self.state.step}: held out "
             + "  ".join(f"{key} {number:.4g}" for key, number in numbers.items())
         )
         best = self.state.best
+        if math.isnan(value):
+            return False
         if best is not None and (value <= best if higher_is_better(name) else value >= best):
             return False
         self.state = replace(self.state, best=value, best_step=self.state.step, headline=name)
@@ -315,28 +327,38 @@ class Trainer:
         self.launch.wait()
 
     def finish(self, interrupted: bool) -> Outcome:
-        """The last checkpoint, and unless interrupted the numbers and pictures of the test split."""
-        self.save()
+        """What came of it: unless interrupted, numbers and pictures of the test split, kept in the run."""
         if interrupted:
             self.watch.say(
-                f"interrupted; step {self.state.step} is saved, go on with --resume {self.run.path}"
+                f"interrupted; step {self.state.step} is saved, go on with --resume {self.run.root.path}"
             )
             return Outcome(self.state.step, {}, interrupted=True)
         self.watch.say("evaluating on the held-out split")
         with self._model_to_look_at():
-            result = self.task.evaluate("test", generator(self.seed, "evaluate", "test"))
+            numbers = self.task.evaluate("test", generator(self.seed, "evaluate", "test"))
             pictures = self.task.pictures()
+        result = {**numbers, "steps": self.state.step, "train_s": round(self.state.elapsed_s, 1)}
         if self.launch.leads:
             for name, picture in pictures.items():
                 self.run.save_picture(name, picture)
-            self.run.write_result(
-                {**result, "steps": self.state.step, "train_s": round(self.state.elapsed_s, 1)}
-            )
+            self.run.write_result(result)
         self.launch.wait()
         return Outcome(self.state.step, result)
 
 
 # ---------------------------------------------------------------------- what the loop stands on
+
+
+def _numbered(batches: Sequence[Batch], launch: Launch) -> list[tuple[int, Piece]]:
+    """This process' pieces of a step, each with the number it would have if one process did all of them, so
+    that its randomness does not depend on how many there are."""
+    pieces: list[tuple[int, Piece]] = []
+    first = 0
+    for batch in batches:
+        cut = batch.split()
+        pieces += enumerate(cut, first + launch.rank * len(cut))
+        first += launch.world * len(cut)
+    return pieces
 
 
 class _Since:
@@ -351,7 +373,7 @@ class _Since:
                 self.counts[name] = self.counts.get(name, 0) + value
 
     def rates(self, launch: Launch) -> dict[str, float]:
-        passed = max(time.monotonic() - self.began, 1e-9)
+        passed = max(time.monotonic() - self.began, 1e-9)  # Windows' clock may not have moved
         totals = launch.sum(list(self.counts.values()))
         rates = {"steps": self.steps / passed} | {
             name: total / passed for name, total in zip(self.counts, totals, strict=True)

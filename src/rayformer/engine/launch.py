@@ -46,6 +46,10 @@ class Launch:
         dist.all_reduce(total)
         return total.tolist()
 
+    def any(self, flag: bool) -> bool:
+        """Whether it is so in any process: the same answer in all of them."""
+        return self.sum([flag])[0] > 0
+
     def wait(self) -> None:
         """Until every process has come here."""
         if self.grouped:
@@ -57,7 +61,8 @@ def launched(device: str = "auto", group: bool = True) -> Iterator[Launch]:
     """A Launch for what torchrun set in the environment, with a process group (gloo on CPU, nccl on CUDA)
     while inside.
 
-    `group=False` keeps the processes strangers, for jobs of their own that must outlive each other.
+    `group=False` keeps the processes strangers, for jobs of their own that must outlive each other. Raises
+    ConfigError for a device that is not there, or that processes cannot share.
     """
     rank, world = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
     where = pick_device(device, local_rank=int(os.environ.get("LOCAL_RANK", "0")))
@@ -66,6 +71,8 @@ def launched(device: str = "auto", group: bool = True) -> Iterator[Launch]:
     if world == 1 or not group:
         yield Launch(where, rank, world)
         return
+    if where.type == "mps":  # neither gloo nor nccl reaches its memory
+        raise ConfigError(f"{world} processes cannot train together on mps: give --device cpu, or start one")
     dist.init_process_group("nccl" if where.type == "cuda" else "gloo")
     try:
         yield Launch(where, rank, world, grouped=True)
@@ -87,6 +94,11 @@ def pick_device(wish: str = "auto", local_rank: int = 0) -> torch.device:
             f"--device {wish} was asked for, but this torch ({torch.__version__}) sees no such device; "
             "try --device auto"
         )
+    if wish == "cuda" and local_rank >= torch.cuda.device_count():
+        raise ConfigError(
+            f"torchrun started process {local_rank + 1} on a machine with {torch.cuda.device_count()} CUDA "
+            "devices; give it --nproc-per-node of no more than that"
+        )
     return torch.device(wish, local_rank) if wish == "cuda" else torch.device(wish)
 
 
@@ -100,7 +112,10 @@ class TaskLoss(nn.Module):
         self._loss = task.loss
 
     def forward(self, piece: Any, step: int, generator: Generator) -> Losses:
-        return self._loss(piece, step, generator)
+        losses = self._loss(piece, step, generator)
+        # DDP waits for the gradient of every parameter that it can reach from what comes out here; a term
+        # that is only noted, and no part of the total, would keep it waiting.
+        return Losses(losses.total, {name: term.detach() for name, term in losses.terms.items()})
 
 
 class Spread:

@@ -147,8 +147,14 @@ def load_state_by_name(optimiser: Optimizer, model: nn.Module, tensors: Mapping[
     parameters = dict(model.named_parameters())
     for full_name, tensor in tensors.items():
         name, key = full_name.rsplit(".", 1)
+        parameter = parameters[name].detach()
         state = optimiser.state[parameters[name]]
-        state[key] = tensor.reshape(()) if key == "step" else like(tensor, parameters[name].detach())
+        if key == "step":
+            # The fused optimisers count on the device of the parameter, the others on the processor.
+            state[key] = tensor.reshape(()).to(parameter.device if optimiser.defaults.get("fused") else "cpu")
+        else:
+            # A copy: what was read lies in the file still, which will be removed.
+            state[key] = like(tensor, parameter).clone()
 
 
 def carry_over(old: Optimizer, new: Optimizer) -> Optimizer:

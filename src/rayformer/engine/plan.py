@@ -36,6 +36,10 @@ class Optim:
             raise ConfigError(f"plan.optim.rate must be above 0, but is {self.rate}")
         if not all(0 <= beta < 1 for beta in self.betas):
             raise ConfigError(f"plan.optim.betas must lie in [0, 1), but are {self.betas}")
+        if self.nesterov and self.momentum == 0:
+            raise ConfigError(
+                "plan.optim.nesterov looks ahead along the momentum, but plan.optim.momentum is 0"
+            )
         if self.decay < 0 or self.momentum < 0 or self.eps <= 0:
             raise ConfigError(
                 f"plan.optim.decay and momentum must not be negative and eps must be above 0, "
@@ -64,6 +68,10 @@ class Schedule:
     def __post_init__(self):
         if self.warmup_steps < 0:
             raise ConfigError(f"plan.schedule.warmup_steps must not be negative, but is {self.warmup_steps}")
+        if not 0 <= self.warmup_from <= 1:
+            raise ConfigError(
+                f"plan.schedule.warmup_from is a share of the rate, 0 to 1, but is {self.warmup_from}"
+            )
         if not 0 <= self.final <= 1:
             raise ConfigError(f"plan.schedule.final is a share of the rate, 0 to 1, but is {self.final}")
         if self.kind == "exponential" and self.final == 0:
@@ -96,8 +104,8 @@ class Plan:
     """Under torchrun, split parameters and optimiser state over the processes (FSDP2) instead of copying
     them (DDP)."""
     prefetch: int | None = None
-    """Batches made ahead, in a thread; without it, two for an accelerator and none for a processor, whose cores the step
-    needs itself."""
+    """Batches made ahead, in a thread; without it, two for an accelerator and none for a processor, whose
+    cores the step needs itself."""
     log_every: int = 20
     """Steps between lines in metrics.jsonl."""
     evaluate_every: int = 1000

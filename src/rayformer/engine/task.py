@@ -62,7 +62,7 @@ class Task(Protocol):
 
         It lives in the model's buffers, so that checkpoints hold it, and it changes alike on every rank:
         `generator` is the same everywhere. It may replace parameters; the engine then rebuilds their
-        optimiser state.
+        optimiser state, and averages of new ones start anew.
         """
         ...
 
@@ -71,11 +71,13 @@ class Task(Protocol):
         seed."""
         ...
 
-    def loss(self, piece: Any, step: int, generator: Generator) -> Losses: ...
+    def loss(self, piece: Any, step: int, generator: Generator) -> Losses:
+        """Total and named terms of one piece; it and `generator` are on the device that trains."""
+        ...
 
     def evaluate(self, split: str, generator: Generator) -> dict[str, float]:
         """Numbers by name, unit in the name, the one that picks the best checkpoint first. May fit copies,
-        never the model."""
+        never the model. Like that of `before_step`, `generator` is on the processor."""
         ...
 
     def pictures(self) -> dict[str, Picture]:
@@ -138,6 +140,9 @@ class Setting:
     """RUN/assets: what is fitted before step 0 is written here once and read from here ever after."""
     training: bool = True
     """False where a finished run is opened: tasks may then leave their training data unread."""
+    other_data: bool = False
+    """Whether a finished run is opened with other data in its config than it was trained on, to be measured
+    on them."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,9 +17,9 @@ import torch
 from torch import nn
 
 from rayformer.core.config import from_plain, to_plain
-from rayformer.core.errors import ConfigError, DataError, RunError, UserError
+from rayformer.core.errors import ConfigError, DataError, RunError
 from rayformer.core.seeds import generator
-from rayformer.engine.chain import stage_run, train_chain, wear
+from rayformer.engine.chain import best_weights, chain_result, stage_run, train_chain, wear
 from rayformer.engine.checkpoint import put_model, read_tensors
 from rayformer.engine.launch import launched, pick_device
 from rayformer.engine.precision import choose_precision
@@ -52,76 +52,88 @@ def train(
     """Train recipe `name` with `config` into the run folder `out`, or go on with the run `resume`.
 
     `start` names weights to begin from: a run folder or a safetensors file. `defaults` is the config that
-    options changed, for the report. Raises UserError of every kind; the run folder is removed again if
-    nothing was trained because the data or the config was refused.
+    options changed, for the report. A resumed run keeps its seed and its start; its config is noted anew, as
+    it may train longer than it was begun to. Raises UserError of every kind; the run folder is removed again
+    if nothing was trained, whatever the reason.
     """
     recipe = index.load(name)
-    config = _with_whole_path(config)
-    rank = int(os.environ.get("RANK", "0"))
-    run = _run_of(name, out, resume, rank)
-    setting = Setting(
-        seed=seed, device=pick_device(device, int(os.environ.get("LOCAL_RANK", "0"))), assets=run.assets
-    )
+    device_here = pick_device(device, int(os.environ.get("LOCAL_RANK", "0")))
+    config, rank = _with_whole_path(config), int(os.environ.get("RANK", "0"))
+    asked = {
+        "config": to_plain(config),
+        "defaults": to_plain(defaults if defaults is not None else config),
+        "smoke": smoke,
+        "seed": seed,
+        **({"from": _weights_to_begin_from(start)} if start else {}),
+    }
+    run = _run_of(name, asked, out, resume, rank)
+    seed, start = run.manifest.get("seed", seed), run.manifest.get("from")
+    setting = Setting(seed=seed, device=device_here, assets=run.assets)
     watch = Watch(name, 1, shown=rank == 0)
     try:
         chain = recipe.build(config, setting)
         precision = choose_precision(setting.device, chain.stages[0].plan.precision)
-        if resume:
-            _refuse_other_data(run, chain)
+        _refuse_other_data(run, chain)
         with launched(device, group=not chain.independent) as launch:
             if launch.leads:
-                begun = {
-                    "config": to_plain(config),
-                    "defaults": to_plain(defaults if defaults is not None else config),
-                    "smoke": smoke,
-                    "seed": seed,
+                found = {
                     "data": dict(chain.data),
                     "device": _describe(setting.device),
                     "precision": {"name": precision.name, "why": precision.reason},
                     "processes": launch.world,
                 }
-                run.note_resume(_steps_done(run)) if resume else run.note(begun)
+                if resume:
+                    run.note_resume(_steps_done(run))
+                # A run that was killed before it had read its data is resumed without knowing them.
+                run.note({"config": asked["config"], **({} if "data" in run.manifest else found)})
             for text in chain.data.get("remarks", []):
                 watch.say(f"- {text}")
             watch.say(f"- {_describe(setting.device)}, {precision.name}: {precision.reason}")
             watch.say(f"- run folder: {run.path}")
-            if start and not resume:
+            if start and not _steps_done(run):
                 chain = _started(chain, start, watch)
             outcomes = train_chain(chain, run, seed, launch, watch.say)
-    except UserError:
+    except BaseException:
         if not resume and rank == 0:
             run.remove_if_untrained()
         raise
-    interrupted = any(outcome.interrupted for outcome in outcomes.values()) or len(outcomes) < len(
-        chain.stages
-    )
-    result = dict(outcomes[chain.stages[-1].name].result) if chain.stages[-1].name in outcomes else {}
-    if len(chain.stages) > 1 and not interrupted and rank == 0:
-        run.write_result(result)
-    return TrainOutcome(run, run.result() or result, interrupted)
+    interrupted = any(outcome.interrupted for outcome in outcomes.values())
+    result = None if interrupted else chain_result(chain, run)
+    if result and len(chain.stages) > 1 and (rank == 0 or chain.independent):
+        run.write_result(result)  # of independent stages, by whoever comes last
+    return TrainOutcome(run, result or {}, interrupted)
 
 
 def open_run(path: Path | str, device: str = "auto", source: str | None = None) -> Loaded:
     """The run at `path`, its models wearing their newest weights (averaged ones where there are any), in
-    evaluation mode.
+    evaluation mode. The folder of a stage, RUN/stages/NAME, gives the chain as far as that stage.
 
     `source` puts other data in the place of the run's own. Raises RunError where there is no run, or
     nothing trained yet.
     """
-    run = Run.open(path)
-    manifest = run.manifest
+    opened = Run.open(path)
+    run, manifest = opened.root, opened.manifest
     name = manifest["recipe"]
     recipe = index.load(name)
     config = from_plain(recipe.config, manifest["config"], where=str(run.path / "run.yaml"))
     if source is not None:
         config = _with_whole_path(replace(config, data=replace(config.data, source=source)))
     where = pick_device(device)
-    setting = Setting(seed=manifest["seed"], device=where, assets=run.assets, training=False)
+    setting = Setting(
+        seed=manifest["seed"],
+        device=where,
+        assets=run.assets,
+        training=False,
+        other_data=source is not None,
+    )
     chain = recipe.build(config, setting)
+    if opened != run:
+        last = [stage.name for stage in chain.stages].index(opened.name)
+        chain = replace(chain, stages=chain.stages[: last + 1])
     tasks: dict[str, Task] = {}
     step = 0
     for stage in chain.stages:
-        task = stage.task(tasks)
+        task = stage.task({} if chain.independent else tasks)
         step = wear(task.model, stage_run(chain, stage, run))
         task.model.to(where).eval()
         tasks[stage.name] = task
@@ -148,14 +160,18 @@ def evaluate(path: Path | str, source: str | None = None, device: str = "auto") 
 # ---------------------------------------------------------------------- beginning a run
 
 
-def _run_of(name: str, out: Path | None, resume: Path | None, rank: int) -> Run:
-    """The run folder: made by the leading process, waited for by the others."""
+def _run_of(name: str, asked: Mapping[str, Any], out: Path | None, resume: Path | None, rank: int) -> Run:
+    """The run folder: made by the leading process, waited for by the others. What was asked for stands in it
+    from the first moment, so that it can be resumed whenever it dies."""
     if resume:
-        return Run.open(resume)
+        run = Run.open(resume).root
+        if run.manifest["recipe"] != name:
+            raise RunError(f"{run.path} is a run of {run.manifest['recipe']} and cannot go on as {name}")
+        return run
     if int(os.environ.get("WORLD_SIZE", "1")) > 1 and out is None:
         raise ConfigError("several processes need one run folder: name it with --out RUN")
     if rank == 0:
-        return Run.create(out, name, {})
+        return Run.create(out, name, asked)
     assert out is not None, "checked above"
     for _ in range(600):
         if (out / "run.yaml").exists():
@@ -184,8 +200,9 @@ def _refuse_other_data(run: Run, chain: Chain) -> None:
 
 
 def _steps_done(run: Run) -> int:
-    done = run.checkpoints()
-    return done[-1][0] if done else 0
+    """Steps that are safe on the disk, over all stages."""
+    folders = [run, *(stage for _, stage in run.stages())]
+    return sum(done[-1][0] for folder in folders if (done := folder.checkpoints()))
 
 
 def _describe(device: torch.device) -> str:
@@ -196,21 +213,30 @@ def _describe(device: torch.device) -> str:
     return str(device)
 
 
+def _weights_to_begin_from(start: str) -> str:
+    """`start` as an absolute path. Raises ConfigError for what is neither a folder nor a safetensors file,
+    RunError for a folder that is no run."""
+    path = Path(start).expanduser().resolve()
+    if path.is_dir():
+        Run.open(path)
+    elif not (path.suffix == ".safetensors" and path.is_file()):
+        raise ConfigError(f"--from must be a run folder or a .safetensors file, but is {start!r}")
+    return str(path)
+
+
 def _started(chain: Chain, start: str, watch: Watch) -> Chain:
-    """The chain whose first stage begins from given weights."""
+    """The chain whose first stage begins from given weights: all of them, and of the same shapes."""
     first = chain.stages[0]
 
     def task(finished: Mapping[str, Task]) -> Task:
-        begun = first.task(finished)
-        path = Path(start)
+        begun, path = first.task(finished), Path(start)
         if path.is_dir():
-            step = wear(begun.model, Run.open(path))
+            weights, step = best_weights(Run.open(path))
             watch.say(f"- begins from the weights of {path}, step {step}")
-        elif path.suffix == ".safetensors" and path.is_file():
-            put_model(begun.model, read_tensors(path))
-            watch.say(f"- begins from the weights in {path}")
         else:
-            raise ConfigError(f"--from must be a run folder or a .safetensors file, but is {start!r}")
+            weights = read_tensors(path)
+            watch.say(f"- begins from the weights in {path}")
+        put_model(begun.model, weights, source=start, resize=False)
         return begun
 
     return replace(chain, stages=[replace(first, task=task), *chain.stages[1:]])

@@ -85,6 +85,13 @@ class Run:
     def name(self) -> str:
         return self.path.name
 
+    @property
+    def root(self) -> "Run":
+        """The run that was begun: of a stage, the one that it is a stage of."""
+        path = self.path if self.path.parent.name == "stages" else self.path.resolve()
+        is_stage = path.parent.name == "stages" and not (path / MANIFEST).exists()
+        return Run(path.parent.parent) if is_stage else self
+
     # What was asked for
 
     @property
@@ -219,9 +226,7 @@ class Run:
 
     @property
     def _manifest_path(self) -> Path:
-        if self.path.resolve().parent.name == "stages" and not (self.path / MANIFEST).exists():
-            return self.path.resolve().parent.parent / MANIFEST
-        return self.path / MANIFEST
+        return self.root.path / MANIFEST
 
     def _write_manifest(self, manifest: Mapping[str, Any]) -> None:
         text = yaml.safe_dump(dict(manifest), sort_keys=False, allow_unicode=True, width=110)

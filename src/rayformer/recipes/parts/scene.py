@@ -148,10 +148,15 @@ class SceneTask:
         """Pixels drawn with replacement from all photographs, or from one."""
         assert split == "train", f"rays are trained on the training views, not on {split!r}"
         draw, count = stream(self.seed, "rays", step), self.options.rays
+        if count % world:
+            raise ConfigError(
+                f"scene.rays must be divisible by the number of processes, {world}, but is {count}: "
+                "each gives its gradient as often as the others"
+            )
         if step < self.options.precrop_steps:
             index = self._middle[torch.randint(len(self._middle), (count,), generator=draw)]
         elif self.options.one_image:
-            first, last = self._span(int(torch.randint(len(self.store.views), (), generator=draw)))
+            first, last = self.store.span(int(torch.randint(len(self.store.views), (), generator=draw)))
             index = torch.randint(first, last, (count,), generator=draw)
         else:
             index = torch.randint(len(self.store), (count,), generator=draw)
@@ -169,10 +174,6 @@ class SceneTask:
         rays, colours, _ = store.rays(index, background if store.background is not None else None)
         return RayPiece(self.scene.to_ndc(rays) if self.window.ndc else rays, colours, background)
 
-    def _span(self, row: int) -> tuple[int, int]:
-        """The usable pixels of one view, as a range of their numbers."""
-        return self.store.span(row)
-
     @property
     def _rays_at_once(self) -> int:
         samples = self.options.samples_at_once or (2**14 if self.device.type == "cpu" else 2**20)
@@ -184,13 +185,13 @@ class SceneTask:
     # ------------------------------------------------------------------ measuring and showing
 
     def evaluate(self, split: str, generator: Generator) -> dict[str, float]:
-        """PSNR over the same few held-out pixels while training ("val"); over whole held-out views at the
-        end ("test")."""
-        return self._glance() if split == "val" else self._measure()
+        """PSNR over a few held-out pixels, drawn by `generator`, while training ("val"); over whole held-out
+        views at the end ("test")."""
+        return self._glance(generator) if split == "val" else self._measure()
 
-    def _glance(self) -> dict[str, float]:
-        store, draw = self._held_out, stream(self.seed, "glance")
-        index = torch.randint(len(store), (self.options.validation_rays,), generator=draw)
+    def _glance(self, generator: Generator) -> dict[str, float]:
+        store = self._held_out
+        index = torch.randint(len(store), (self.options.validation_rays,), generator=generator)
         whole = self._piece(store, index, torch.tensor([self.window.background]).expand(len(index), 3))
         error = 0.0
         for piece in RayBatch(whole, self._rays_at_once).split():
@@ -288,7 +289,7 @@ def open_scene(config: SceneConfig, options: SceneTraining, setting: Setting) ->
         write_record(path, scene)
     else:
         scene = read_record(path)
-        if config.source != scene.source:  # measured on other data, in the frame it was trained in
+        if setting.other_data:  # in the frame that the field was trained in
             scene = read_scene(config, frame=scene.normalisation, distances=(scene.near, scene.far))
     lpips = open_lpips(options.lpips_backbone)
     remarks = [*scene.remarks, *([lpips.reason] if isinstance(lpips, NoLpips) else [])]
