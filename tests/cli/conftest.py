@@ -62,9 +62,17 @@ class Tiny:
 
 
 class FlatView:
-    """Frames of one colour, at a depth that grows from frame to frame."""
+    """Frames of one colour, at a depth that grows from frame to frame. A path that ends in .json has three
+    frames of 16 x 12 whatever was asked for, and two a second."""
+
+    usual_path = "orbit"
+
+    def fps(self, path: str) -> float | None:
+        return 2.0 if path.endswith(".json") else None
 
     def cameras(self, path: str, frames: int, size: tuple[int, int] | None) -> list[SimpleNamespace]:
+        if path.endswith(".json"):
+            frames, size = 3, None
         width, height = size or (16, 12)
         return [SimpleNamespace(width=width, height=height, index=index) for index in range(frames)]
 

@@ -3,6 +3,7 @@
 import json
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,15 +16,16 @@ import pytest
 import torch
 from torch import nn
 
-from rayformer.core.errors import ConfigError, Diverged, RunError
+from rayformer.core.errors import ConfigError, DataError, Diverged, RunError
 from rayformer.engine.chain import train_chain, wear
 from rayformer.engine.checkpoint import open_checkpoint, put_model, read_checkpoint
 from rayformer.engine.fit import Trainer, fit
-from rayformer.engine.launch import Launch
+from rayformer.engine.launch import Launch, launched
 from rayformer.engine.plan import Optim, Plan, Schedule
+from rayformer.engine.progress import Watch
 from rayformer.engine.task import Chain, Group, Stage
 from rayformer.runs.run import Run
-from tests.engine.toys import PLAN, Counting, Diverging, Growing, Line, Rivals, chain_of
+from tests.engine.toys import PLAN, Aside, Counting, Diverging, Growing, Line, Reborn, Rivals, chain_of
 
 ROOT = Path(__file__).parents[2]
 HERE = Launch(torch.device("cpu"))
@@ -164,8 +166,6 @@ def test_training_on_from_a_checkpoint_gives_the_same_bits(task, ema, tmp_path):
         trainer_run = Run.create(tmp_path / f"parts{stop}", "toy", {})
         stage = Stage(name="toy", task=lambda _: None, plan=plan)
         first = Trainer(stage, toy := task(), trainer_run, 7, HERE)
-        from rayformer.engine.progress import Watch
-
         first.watch = Watch("toy", 20, shown=False)
         event = threading.Event()
         original = toy.before_step
@@ -174,7 +174,7 @@ def test_training_on_from_a_checkpoint_gives_the_same_bits(task, ema, tmp_path):
             e.set() if step == s - 1 else None,
         )
         assert first.train(event)
-        first.finish(interrupted=True)
+        first.save()
         assert read_checkpoint(trainer_run)[0].state.step == stop
         train(trainer_run.path, task(), plan)
         assert_same_bits(whole, trainer_run)
@@ -182,15 +182,12 @@ def test_training_on_from_a_checkpoint_gives_the_same_bits(task, ema, tmp_path):
         assert steps == sorted(set(steps))
 
 
+LONG = replace(PLAN, steps=100, save_every=50, ema=0.9)
 KILLED = """
-import os, signal, sys
-from dataclasses import replace
+import os, sys
 from pathlib import Path
 import torch
-from rayformer.engine.chain import train_chain
-from rayformer.engine.launch import Launch
-from rayformer.runs.run import Run
-from tests.engine.toys import PLAN, Line, chain_of
+from tests.engine.test_fit import LONG, Line, train
 torch.set_num_threads(1)
 path, kill_at, number = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
 task = Line(noise=0.1)
@@ -198,37 +195,67 @@ def before_step(step, generator):
     if step == kill_at:
         os.kill(os.getpid(), number)
 task.before_step = before_step
-run = Run.open(path) if path.exists() else Run.create(path, "toy", {})
-outcomes = train_chain(chain_of(task, replace(PLAN, steps=100, save_every=50, ema=0.9)), run, 7,
-    Launch(torch.device("cpu")))
-sys.exit(130 if outcomes["toy"].interrupted else 0)
+run = train(path, task, LONG)
+sys.exit(0 if run.result() else 130)
 """
 
 
-def run_killed(path: Path, kill_at: int, number: int = signal.SIGKILL) -> int:
+def train_killed(path: Path, kill_at: int, number: int) -> int:
+    """The exit status of a process that trains the line and gets a signal before step `kill_at`."""
     command = [sys.executable, "-c", KILLED, str(path), str(kill_at), str(int(number))]
     return subprocess.run(command, cwd=ROOT, capture_output=True, timeout=120, check=False).returncode
 
 
 def test_a_hundred_steps_equal_fifty_a_kill_and_fifty_more_bit_for_bit(tmp_path):
-    assert run_killed(tmp_path / "whole", kill_at=1000) == 0
-    assert run_killed(tmp_path / "killed", kill_at=73) == -signal.SIGKILL
+    assert train_killed(tmp_path / "killed", 73, signal.SIGKILL) == -signal.SIGKILL
     assert [step for step, _ in Run.open(tmp_path / "killed").checkpoints()] == [50]
-    assert run_killed(tmp_path / "killed", kill_at=1000) == 0
-    assert_same_bits(Run.open(tmp_path / "whole"), Run.open(tmp_path / "killed"))
-    losses = [
-        [line["train/loss"] for line in Run.open(tmp_path / name).metrics()] for name in ("whole", "killed")
-    ]
-    assert losses[0] == losses[1]
+    killed = train(tmp_path / "killed", Line(noise=0.1), LONG)
+    whole = train(tmp_path / "whole", Line(noise=0.1), LONG)
+    assert_same_bits(whole, killed)
+    assert losses(whole) == losses(killed)
 
 
 def test_ctrl_c_finishes_the_step_saves_and_leaves_a_resumable_run(tmp_path):
-    assert run_killed(tmp_path / "whole", kill_at=1000) == 0
-    assert run_killed(tmp_path / "stopped", kill_at=41, number=signal.SIGINT) == 130
+    assert train_killed(tmp_path / "stopped", 41, signal.SIGINT) == 130
     assert [step for step, _ in Run.open(tmp_path / "stopped").checkpoints()] == [42]
-    assert Run.open(tmp_path / "stopped").result() is None
-    assert run_killed(tmp_path / "stopped", kill_at=1000) == 0
-    assert_same_bits(Run.open(tmp_path / "whole"), Run.open(tmp_path / "stopped"))
+    stopped = train(tmp_path / "stopped", Line(noise=0.1), LONG)
+    assert_same_bits(train(tmp_path / "whole", Line(noise=0.1), LONG), stopped)
+
+
+def interrupt(*_: object) -> None:
+    signal.raise_signal(signal.SIGINT)
+
+
+def test_ctrl_c_in_the_last_step_is_not_forgotten(tmp_path):
+    task = Line()
+    task.before_step = lambda step, generator: interrupt() if step == PLAN.steps - 1 else None
+    run = Run.create(tmp_path / "run", "toy", {})
+    assert train_chain(chain_of(task), run, 7, HERE)["toy"].interrupted
+    assert run.result() is None
+    assert train(run.path, Line()).result()["steps"] == PLAN.steps
+
+
+def test_ctrl_c_while_the_result_is_measured_keeps_the_training(tmp_path, capsys):
+    task = Line()
+    task.evaluate = interrupt
+    run = Run.create(tmp_path / "run", "toy", {})
+    assert train_chain(chain_of(task), run, 7, HERE)["toy"].interrupted
+    assert f"step 20 is saved, go on with --resume {run.path}" in capsys.readouterr().err
+    assert [step for step, _ in run.checkpoints()] == [PLAN.steps]
+    before = run.metrics()
+    assert train(run.path, Line()).result()["steps"] == PLAN.steps
+    assert run.metrics() == before
+
+
+def test_a_finished_run_goes_on_when_its_plan_grows_and_only_then(tmp_path):
+    plan = replace(PLAN, schedule=Schedule(kind="constant"))
+    run = train(tmp_path / "run", Line(noise=0.1), plan)
+    before = run.metrics()
+    train(run.path, Line(noise=0.1), plan)
+    assert run.metrics() == before
+    train(run.path, Line(noise=0.1), replace(plan, steps=35))
+    assert run.result()["steps"] == 35
+    assert_same_bits(train(tmp_path / "whole", Line(noise=0.1), replace(plan, steps=35)), run)
 
 
 # ---------------------------------------------------------------- the guard
@@ -347,16 +374,75 @@ def test_the_average_is_what_is_evaluated_and_worn(tmp_path):
     assert torch.equal(task.model[0].weight, stored["ema"]["0.weight"])
 
 
-def test_minutes_end_the_training_before_its_steps(tmp_path):
-    run = train(
-        tmp_path / "run",
-        Line(),
-        replace(PLAN, steps=10**6, minutes=0.01, log_every=50, schedule=Schedule(kind="cosine")),
+@pytest.mark.parametrize("task", [Growing, Reborn])
+def test_the_average_of_a_replaced_parameter_starts_anew(task, tmp_path):
+    """After one more step it is 6/15 of the new start and 9/15 of the weights, with nothing of the old."""
+    run = train(tmp_path / "run", task(), replace(PLAN, steps=6, ema=0.99))
+    stored = open_checkpoint(run.checkpoints()[-1][1]).tensors
+    name = "values" if task is Growing else "0.weight"
+    toy = task()
+    start = torch.full_like(toy.model[0].weight, 0.25) if task is Reborn else None
+    if start is None:
+        before = train(tmp_path / "before", toy, replace(PLAN, steps=5))
+        put_model(toy.model, open_checkpoint(before.checkpoints()[-1][1]).tensors["model"])
+        toy.model.grow()
+        start = toy.model.values.detach()
+    share = (1 + 5) / (10 + 5)
+    torch.testing.assert_close(
+        stored["ema"][name], share * start + (1 - share) * stored["model"][name], rtol=1e-5, atol=1e-6
     )
+
+
+def test_a_value_that_is_no_number_is_never_the_best(tmp_path):
+    task, values = Line(), iter([float("nan"), 3.0, float("nan"), 2.0, 5.0])
+    task.evaluate = lambda split, generator: {"squared_error": next(values)}
+    run = train(tmp_path / "run", task, replace(PLAN, steps=20, evaluate_every=4, save_every=4))
+    state = json.loads((run.checkpoints()[-1][1] / "state.json").read_text())
+    assert (state["best"], state["best_step"]) == (2.0, 16)
+
+
+def test_what_a_thread_meets_while_making_batches_ahead_is_raised_by_the_loop(tmp_path):
+    task = Line()
+    whole = task.batch
+
+    def batch(split: str, step: int, rank: int, world: int):
+        if step == 9:
+            raise DataError("the photograph of step 9 cannot be read")
+        return whole(split, step, rank, world)
+
+    task.batch = batch
+    with pytest.raises(DataError, match="step 9"):
+        train(tmp_path / "run", task, replace(PLAN, prefetch=3, save_every=4))
+    assert [step for step, _ in Run.open(tmp_path / "run").checkpoints()] == [4, 8]
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("batches")]
+
+
+def test_batches_made_ahead_change_no_bit(tmp_path):
+    runs = [
+        train(tmp_path / f"{ahead}", Line(noise=0.1), replace(PLAN, prefetch=ahead, accumulate=2))
+        for ahead in (0, 3)
+    ]
+    assert_same_bits(*runs)
+
+
+CLOCK = replace(PLAN, steps=10**6, minutes=0.01, log_every=50, schedule=Schedule(kind="cosine"))
+
+
+def test_minutes_end_the_training_before_its_steps_and_no_resume_adds_to_them(tmp_path):
+    run = train(tmp_path / "run", Line(), CLOCK)
     log = [line for line in run.metrics() if "train/rate" in line]
     assert 10 < run.result()["steps"] < 10**6
     assert run.result()["train_s"] == pytest.approx(0.6, abs=0.3)
     assert log[-1]["train/rate"] < 0.5 * log[0]["train/rate"]
+    steps = run.result()["steps"]
+    train(run.path, Line(), CLOCK)
+    assert run.result()["steps"] == steps
+    (run.path / "result.json").unlink()
+    train(run.path, Line(), CLOCK)
+    assert run.result()["steps"] == steps
+    train(run.path, Line(), replace(CLOCK, minutes=0.02))
+    assert run.result()["steps"] > steps
+    assert run.result()["train_s"] == pytest.approx(1.2, abs=0.3)
 
 
 # ---------------------------------------------------------------- chains
@@ -422,42 +508,76 @@ def test_independent_stages_are_dealt_out_and_a_failed_one_loses_no_other(tmp_pa
 # ---------------------------------------------------------------- several processes
 
 
-def two_processes(path: Path, kind: str, steps: int) -> list[float]:
-    if not path.exists():
-        Run.create(path, "toy", {})
+def two_processes(folder: Path, steps: int, *kinds: str) -> None:
+    """What `two_processes.py` says of itself, done; one start for all, since starting takes longest."""
+    for kind in kinds:
+        if not (folder / kind).exists():
+            Run.create(folder / kind, "toy", {})
     command = [
         sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
-        str(ROOT / "tests" / "engine" / "two_processes.py"), str(path), kind, str(steps),
+        str(ROOT / "tests" / "engine" / "two_processes.py"), str(folder), str(steps), *kinds,
     ]  # fmt: skip
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
         command, check=False, cwd=ROOT, capture_output=True, text=True, timeout=200, env=environment
     )
     assert done.returncode == 0, textwrap.shorten(done.stderr[-3000:], 3000)
-    return [line["train/loss"] for line in Run.open(path).metrics() if "train/loss" in line]
 
 
-@pytest.mark.parametrize("kind", ["ddp", "fsdp"])
-def test_two_processes_give_the_loss_of_one_with_the_same_global_batch(kind, tmp_path):
-    plan = replace(PLAN, steps=6, ema=0.9, clip=1.0)
-    one = train(tmp_path / "one", Line(noise=0.1), plan)
-    two = two_processes(tmp_path / "two", kind, steps=6)
-    assert two == pytest.approx([line["train/loss"] for line in one.metrics()], rel=1e-5)
+def losses(run: Run) -> list[float]:
+    return [line["train/loss"] for line in run.metrics() if "train/loss" in line]
+
+
+TWO = replace(PLAN, steps=6, ema=0.9, clip=1.0)
+
+
+@pytest.fixture(scope="module")
+def by_two(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("two")
+    kinds = ("ddp", "accumulate", "fsdp", "parts", "growing", "aside", "full-ddp", "full-fsdp")
+    two_processes(folder, TWO.steps, *kinds)
+    return folder
+
+
+@pytest.mark.parametrize("kind", ["ddp", "accumulate", "fsdp", "parts", "growing", "aside"])
+def test_two_processes_give_the_loss_of_one_with_the_same_global_batch(kind, by_two, tmp_path):
+    plan = replace(TWO, accumulate=2) if kind == "accumulate" else TWO
+    task = {"growing": Growing, "aside": Aside}.get(kind, lambda: Line(noise=0.1))
+    one, two = train(tmp_path / "one", task(), plan), Run.open(by_two / kind)
+    assert losses(two) == pytest.approx(losses(one), rel=1e-5)
     # What two processes wrote, one reads: the same names, shapes and (up to the order of sums) values.
-    first, second = weights(one), weights(Run.open(tmp_path / "two"))
+    first, second = weights(one), weights(two)
     assert first.keys() == second.keys()
     for name in first:
         torch.testing.assert_close(second[name], first[name], rtol=1e-4, atol=1e-5)
-    # And one process goes on from where two stopped.
-    (tmp_path / "two" / "result.json").unlink()
-    go_on = train(tmp_path / "two", Line(noise=0.1), replace(plan, steps=10))
-    whole = train(tmp_path / "whole", Line(noise=0.1), replace(plan, steps=10))
-    assert go_on.metrics()[-1]["train/loss"] == pytest.approx(whole.metrics()[-1]["train/loss"], rel=1e-4)
 
 
-def test_two_processes_resume_what_they_split(tmp_path):
-    two_processes(tmp_path / "run", "fsdp", steps=4)
-    (tmp_path / "run" / "result.json").unlink()
-    losses = two_processes(tmp_path / "run", "fsdp", steps=8)
-    whole = train(tmp_path / "whole", Line(noise=0.1), replace(PLAN, steps=8, ema=0.9, clip=1.0))
-    assert losses == pytest.approx([line["train/loss"] for line in whole.metrics()], rel=1e-4)
+@pytest.mark.parametrize("kind", ["ddp", "fsdp"])
+def test_one_process_goes_on_from_where_two_stopped(kind, by_two, tmp_path):
+    shutil.copytree(by_two / kind, tmp_path / "two")
+    go_on = train(tmp_path / "two", Line(noise=0.1), replace(TWO, steps=10))
+    whole = train(tmp_path / "whole", Line(noise=0.1), replace(TWO, steps=10))
+    assert losses(go_on) == pytest.approx(losses(whole), rel=1e-4)
+
+
+def test_two_processes_resume_what_they_split(by_two, tmp_path):
+    shutil.copytree(by_two / "fsdp", tmp_path / "fsdp")
+    two_processes(tmp_path, 8, "fsdp")
+    whole = train(tmp_path / "whole", Line(noise=0.1), replace(TWO, steps=8))
+    assert losses(Run.open(tmp_path / "fsdp")) == pytest.approx(losses(whole), rel=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["full-ddp", "full-fsdp"])
+def test_a_disk_that_is_full_for_one_process_stops_all_of_them(kind, by_two):
+    said = [(by_two / kind / f"said-{rank}.txt").read_text() for rank in (0, 1)]
+    assert all("could not save the checkpoint of step 6" in text for text in said)
+    assert "File too large" in said[0]
+    assert not list((by_two / kind / "checkpoints").iterdir())
+
+
+def test_processes_cannot_share_a_device_that_has_no_way_between_them(monkeypatch):
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    for name, value in {"WORLD_SIZE": "2", "RANK": "0", "LOCAL_RANK": "0"}.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigError, match="2 processes cannot train together on mps"), launched("mps"):
+        pass

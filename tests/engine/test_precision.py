@@ -45,3 +45,11 @@ def test_a_device_that_is_not_there_is_refused_with_what_to_do(snapshot):
     if not torch.cuda.is_available():
         with pytest.raises(ConfigError, match="sees no such device; try --device auto"):
             pick_device("cuda")
+
+
+def test_more_processes_than_gpus_are_refused(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert pick_device("auto", local_rank=1) == torch.device("cuda", 1)
+    with pytest.raises(ConfigError, match="started process 3 on a machine with 2 CUDA devices"):
+        pick_device("auto", local_rank=2)

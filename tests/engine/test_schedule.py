@@ -67,6 +67,8 @@ def test_a_clock_ahead_of_the_steps_drives_the_schedule():
         ("beta_of_one", lambda: Optim(betas=(0.9, 1.0))),
         ("final_above_one", lambda: Schedule(kind="cosine", final=2.0)),
         ("exponential_to_nothing", lambda: Schedule(kind="exponential")),
+        ("warm_from_above", lambda: Schedule(warmup_steps=10, warmup_from=2.0)),
+        ("nesterov_without_momentum", lambda: Optim(name="sgd", momentum=0.0, nesterov=True)),
     ],
 )
 def test_plans_that_cannot_work_are_refused_by_name(name, make, snapshot):

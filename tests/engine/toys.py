@@ -141,6 +141,30 @@ class Counting(Line):
         return Losses(error, {"square": error})
 
 
+class Reborn(Line):
+    """Replaces its first layer by one of the same shape at step 5, as pruned and redrawn ones are."""
+
+    def before_step(self, step: int, generator: Generator) -> None:
+        if step == 5:
+            self.model[0].weight = nn.Parameter(torch.full_like(self.model[0].weight, 0.25))
+
+
+class Aside(Line):
+    """Notes a term that is no part of its loss, of a head that nothing else reads."""
+
+    def __init__(self):
+        super().__init__()
+        self.model.add_module("aside", nn.Linear(1, 1))
+
+    def evaluate(self, split: str, generator: Generator) -> dict[str, float]:
+        return {}
+
+    def loss(self, piece: Points, step: int, generator: Generator) -> Losses:
+        output = self.model[:3](piece.inputs)
+        error = (output - piece.targets).square().mean()
+        return Losses(error, {"square": error, "aside": self.model[3](output).mean()})
+
+
 class Diverging(Line):
     """Fine until `step`; then a term, or only the gradient, is not finite."""
 

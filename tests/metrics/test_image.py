@@ -99,3 +99,13 @@ def test_lpips_refuses_pictures_too_small_for_its_network(snapshot):
     with pytest.raises(ShapeError) as refusal:
         Lpips()(drawn(1, 3, 16, 64), drawn(1, 3, 16, 64))
     snapshot("lpips_size", str(refusal.value))
+
+
+@pytest.mark.parametrize("metric", [psnr_db, ssim])
+def test_metrics_do_not_follow_autocast_into_bf16(metric):
+    """Evaluation runs under autocast; a smooth picture's variances would be lost in bf16."""
+    ramp = torch.linspace(0.4, 0.6, 32).expand(1, 3, 32, 32)
+    other = ramp + 0.02 * torch.randn(1, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    plain = metric(ramp, other)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(metric(ramp, other), plain)

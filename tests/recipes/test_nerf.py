@@ -102,6 +102,28 @@ def test_rendering_needs_the_run_and_no_photographs(tmp_path):
     assert str(scene) == "demo"
 
 
+def test_a_run_on_a_drawn_scene_is_opened_without_drawing_it_again(trained, monkeypatch):
+    def refuse(*_, **__):
+        raise AssertionError("the scene was read")
+
+    monkeypatch.setattr("rayformer.recipes.parts.scene.read_scene", refuse)
+    loaded = open_run(trained.path, "cpu")
+    assert loaded.config.data.source == "demo"
+    assert len(loaded.task.scene.split("train")) == 60
+    with pytest.raises(AssertionError, match="was read"):
+        open_run(trained.path, "cpu", source="demo")
+
+
+def test_rays_that_processes_cannot_share_evenly_are_refused(trained):
+    task = open_run(trained.path, "cpu").task
+    with pytest.raises(ConfigError, match="scene.rays must be divisible by the number of processes, 3"):
+        task.batch("train", 0, 0, 3)
+    shares = [task.batch("train", 0, rank, 4) for rank in range(4)]
+    whole = task.batch("train", 0, 0, 1)
+    together = torch.cat([share.whole.colours for share in shares])
+    assert torch.equal(together, whole.whole.colours)
+
+
 @pytest.mark.parametrize("path", ["orbit", "spiral", "test"])
 def test_every_flight_has_the_frames_and_the_size_asked_for(path, trained):
     loaded = open_run(trained.path, "cpu")

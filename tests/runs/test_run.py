@@ -211,6 +211,12 @@ def test_a_stage_is_a_run_with_its_parents_manifest(run):
     assert Run.open(run.path / "stages" / "pretrain").manifest == run.manifest
     assert stage.metrics() == [{"step": 1, "loss": 2.0}]
     assert run.metrics() == []
+    assert stage.root == run.root == run
+
+
+def test_a_run_of_any_name_is_no_stage(tmp_path):
+    run = Run.create(tmp_path / "stages" / "mine", "nerf", {})
+    assert run.root == run
 
 
 def test_no_torch_is_needed_to_read_a_run():

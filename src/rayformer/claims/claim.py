@@ -8,8 +8,9 @@ computed.
     Claim.reproduce train what is not trained yet, then tabulate, draw and judge
     ClaimOutcome    all of it, for a person (`text`) and for a program (`to_plain`)
 
-A claim's folder holds a run folder for every cell and seed, table.md, claim.json and pictures. Reproducing
-into the same folder trains only what is missing.
+A claim's folder holds a run folder for every cell and seed, the table (CLAIM.md), CLAIM.json and pictures.
+Reproducing into the same folder trains only what is missing, and claims that share a folder share the runs
+that they have in common.
 """
 
 import json
@@ -85,10 +86,10 @@ class Claim:
         seeds = tuple(seeds or (self.seeds[:1] if smoke else self.seeds))
         measured = {cell.name: _measured(cell, folder, seeds, smoke) for cell in self.cells(smoke)}
         for name, picture in self.draw(measured).items():
-            save_png(folder / f"{name}.png", picture)
+            save_png(folder / f"{self.name}-{name}.png", picture)
         outcome = ClaimOutcome(self, folder, measured, self.judge(measured), smoke)
-        write_text(folder / "table.md", outcome.table() + "\n")
-        write_text(folder / "claim.json", json.dumps(outcome.to_plain(), indent=1) + "\n")
+        write_text(folder / f"{self.name}.md", outcome.table() + "\n")
+        write_text(folder / f"{self.name}.json", json.dumps(outcome.to_plain(), indent=1) + "\n")
         return outcome
 
 
@@ -97,7 +98,7 @@ def _measured(cell: Cell, folder: Path, seeds: tuple[int, ...], smoke: bool) -> 
     for seed in seeds:
         path = folder / f"{cell.name.replace(' ', '-')}-seed{seed}"
         begun = Run.open(path) if path.exists() else None
-        if begun and begun.manifest["config"] != to_plain(cell.config):
+        if begun and begun.manifest.get("config") != to_plain(cell.config):
             raise RunError(
                 f"{path} was made with another config of this cell; give another --out, or remove it"
             )

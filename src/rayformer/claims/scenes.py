@@ -27,7 +27,7 @@ def modest_nerf(smoke: bool) -> NeRFRecipe:
         ),
         scene=SceneTraining(rays=512, shown_views=3),
         plan=Plan(
-            steps=1500,
+            steps=1000,
             optim=Optim(rate=5e-3, eps=1e-7),
             schedule=Schedule(kind="exponential", final=0.05),
             evaluate_every=500,

@@ -39,7 +39,7 @@ AWAY, REACH = 4.0, 0.15
 def cells(smoke: bool) -> Sequence[Cell]:
     sees = modest_nerf(smoke)
     blind = replace(sees, model=replace(sees.model, view_dependence=False))
-    return (Cell("sees the direction", "nerf", sees), Cell("does not", "nerf", blind))
+    return (Cell("complete", "nerf", sees), Cell("no view dependence", "nerf", blind))
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,4 +1,8 @@
-"""A finished run, opened for one ability of its recipe, and refused in words where the recipe has it not."""
+"""A run from the command line, refused in words, before torch is imported, where nothing can be done with it.
+
+begun_run   a run folder that training was begun in, of a recipe that there is
+open_able   the run loaded for one ability of its recipe
+"""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,9 +15,28 @@ if TYPE_CHECKING:
     from rayformer.recipes.open_run import Loaded
 
 
+def begun_run(path: Path) -> Run:
+    """The run at `path`. Raises RunError where there is none, where it is of an unknown recipe, and where it
+    was stopped before its config was written."""
+    run = Run.open(path)
+    manifest = run.manifest
+    known = {other.name for other in ENTRIES}
+    if manifest["recipe"] not in known:
+        raise RunError(
+            f"{path / 'run.yaml'}: there is no recipe {manifest['recipe']!r} in this version of rayformer.\n"
+            f"It knows {', '.join(sorted(known))}; install the version that the run was made with."
+        )
+    if not isinstance(manifest.get("config"), dict):
+        raise RunError(
+            f"{path / 'run.yaml'}: the run was stopped before its training began: its config was not written.\n"
+            "Nothing in it is lost; remove the folder and begin again."
+        )
+    return run
+
+
 def open_able(path: Path, ability: str, device: str) -> "Loaded":
     """The run at `path`, loaded. Raises RunError, before any torch, if its recipe lacks the ability."""
-    recipe = str(Run.open(path).manifest["recipe"])
+    recipe = str(begun_run(path).manifest["recipe"])
     if ability not in entry(recipe).abilities:
         able = [other.name for other in ENTRIES if ability in other.abilities]
         has = ", ".join(("eval", *entry(recipe).abilities, "report"))

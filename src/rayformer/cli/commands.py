@@ -101,6 +101,11 @@ def offered() -> list[Command]:
 def find_command(name: str) -> Command:
     """The command called `name`. Raises ConfigError with the nearest one."""
     known = {command.name: command for command in offered()}
+    if name not in known and any(command.name == name for command in COMMANDS):
+        raise ConfigError(
+            f"no recipe of this version can {name}, so there is nothing for `rayformer {name}` to do.\n"
+            f"The commands are {', '.join(known)}; `rayformer list` shows the recipes."
+        )
     if name not in known:
         raise ConfigError(
             f"there is no command {name!r}.{did_you_mean(name, known)}\n"

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from rayformer.cli.abilities import begun_run
 from rayformer.cli.options import Options, add_device, add_json
 from rayformer.cli.output import give, number_lines
-from rayformer.runs.run import Run
 
 
 def run(words: Sequence[str], usage: str) -> int:
@@ -15,7 +15,7 @@ def run(words: Sequence[str], usage: str) -> int:
     add_device(options)
     add_json(options)
     values = options.read(words)
-    Run.open(values.run)  # a wrong folder is refused at once, before torch is imported
+    begun_run(values.run)
 
     from rayformer.recipes.open_run import evaluate
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 
 from rayformer.cli.options import Options, add_json
-from rayformer.cli.output import columns, give
+from rayformer.cli.output import give, table
 from rayformer.recipes.index import ENTRIES
 
 
@@ -16,7 +16,7 @@ def run(words: Sequence[str], usage: str) -> int:
     recipes = [
         {name: value for name, value in asdict(entry).items() if name != "module"} for entry in ENTRIES
     ]
-    head = ["RECIPE", "SYSTEM", "PAPER", "TAKES", "GIVES"]
+    head = ["recipe", "system", "paper", "takes", "gives"]
     rows = [[entry.name, entry.system, entry.paper, entry.takes, entry.gives] for entry in ENTRIES]
-    give(recipes, values.json, columns([head, *rows]))
+    give(recipes, values.json, table(head, rows))
     return 0

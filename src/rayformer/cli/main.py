@@ -13,6 +13,7 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
+from contextlib import suppress
 from io import TextIOWrapper
 
 from rayformer import __version__
@@ -33,6 +34,8 @@ REFUSALS = {
     errno.ENOTDIR,
 }
 """What a file system says no with, and only the person at the keyboard can change."""
+FULL = {errno.ENOSPC, errno.EDQUOT}
+"""These need no file name to be understood: `rayformer list > FILE` on a full disk has none."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -45,12 +48,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="replace")
     try:
         status = dispatch([word for word in words if word != "--debug"])
-        sys.stdout.flush()
+        if sys.stdout is not None:  # it is None where the shell closed it
+            sys.stdout.flush()
         return status
-    except (
-        BrokenPipeError
-    ):  # the reader, `head` say, has seen enough; the exit flush must not meet the pipe again
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:  # the reader, `head` say, has seen enough
+        _drop_stdout()
         return 0
     except SystemExit as end:  # argparse, after printing the help it was asked for
         return int(end.code or 0)
@@ -70,6 +72,8 @@ def share_the_cores() -> None:
 
 
 def dispatch(words: Sequence[str]) -> int:
+    if words[:1] == ["help"] and words[1:]:  # `rayformer help train nerf`
+        words = [*words[1:], "--help"]
     if not words or words[0] in ("-h", "--help", "help"):
         print(overview())
         return 0
@@ -92,6 +96,16 @@ def outcome(error: BaseException, debug: bool) -> int:
     if isinstance(error, OSError) and error.errno in REFUSALS and error.filename:
         say(f"error: {error.filename}: {error.strerror}")
         return USERS
+    if isinstance(error, OSError) and error.errno in FULL:
+        say(f"error: {error.strerror}; what was to be written is not whole.\nMake room, and start again.")
+        _drop_stdout()
+        return USERS
+    if _is_want_of_memory(error):
+        say(
+            f"error: not enough memory: {str(error).partition(chr(10))[0]}\n"
+            "Ask for less at once: smaller pictures (--size, --data.width), fewer views or frames, a smaller model."
+        )
+        return USERS
     place = traceback.extract_tb(error.__traceback__)[-1]
     say(
         f"This is a fault in rayformer, not yours: {type(error).__name__}: {error}\n"
@@ -100,3 +114,18 @@ def outcome(error: BaseException, debug: bool) -> int:
     if not debug:
         say("The same command with --debug shows the whole traceback; please report both.")
     return OURS
+
+
+def _drop_stdout() -> None:
+    """Let what is still to be printed go nowhere: the flush at exit must not meet the same fault again."""
+    with suppress(OSError, ValueError, AttributeError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _is_want_of_memory(error: BaseException) -> bool:
+    """Known by its name where torch, which has a class of its own and a text of its own, must not be imported."""
+    return (
+        isinstance(error, MemoryError)
+        or type(error).__name__ == "OutOfMemoryError"
+        or (isinstance(error, RuntimeError) and "can't allocate memory" in str(error))
+    )

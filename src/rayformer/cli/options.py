@@ -8,6 +8,7 @@ picture_size     WxH -> (width, height)
 
 import argparse
 import re
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from difflib import SequenceMatcher
 from typing import NoReturn
@@ -60,10 +61,23 @@ class Options(argparse.ArgumentParser):
 
 
 class _Aligned(argparse.HelpFormatter):
-    """Help texts in one column, far enough to the right for most options."""
+    """Help texts in one column, far enough to the right for most options, and no word broken at its dash:
+    `warm-up` and `runs/DATE-TIME-RECIPE` stay whole."""
 
     def __init__(self, prog: str):
         super().__init__(prog, max_help_position=34)
+
+    def _split_lines(self, text: str, width: int) -> list[str]:
+        return textwrap.wrap(" ".join(text.split()), width, break_on_hyphens=False)
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        return textwrap.fill(
+            " ".join(text.split()),
+            width,
+            initial_indent=indent,
+            subsequent_indent=indent,
+            break_on_hyphens=False,
+        )
 
 
 def an_option(name: str, help: str) -> str:

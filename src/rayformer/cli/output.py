@@ -4,6 +4,7 @@
     give         what was asked for, on stdout: readable lines, or one JSON document
     progress     a bar on stderr around an iteration
     columns      rows of texts, aligned
+    table        the same under a head; entry by entry where the terminal is too narrow for it
 
 Under torchrun only the first process speaks.
 """
@@ -11,6 +12,7 @@ Under torchrun only the first process speaks.
 import json
 import math
 import os
+import shutil
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -44,6 +46,22 @@ def columns(rows: Sequence[Sequence[str]], gap: str = "  ") -> str:
     return "\n".join(
         gap.join(f"{text:{width}}" for text, width in zip(row, widths, strict=True)).rstrip() for row in rows
     )
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Rows under a head, one a line, for people and for `grep`; but on a terminal too narrow for that, one
+    block for each row: its first text, and the others beneath, each behind its name."""
+    lines = columns([[title.upper() for title in head], *rows])
+    if not (sys.stdout and sys.stdout.isatty()) or _widest(lines) <= shutil.get_terminal_size().columns:
+        return lines
+    return "\n\n".join(
+        f"{row[0]}\n" + columns([["  " + title, text] for title, text in zip(head[1:], row[1:], strict=True)])
+        for row in rows
+    )
+
+
+def _widest(lines: str) -> int:
+    return max(map(len, lines.splitlines()), default=0)
 
 
 def progress(items: Iterable[T], total: int, label: str) -> Iterator[T]:

@@ -11,6 +11,7 @@ reads one rule in one wording, whether a value came from run.yaml or from the co
 import argparse
 import contextlib
 import io
+import re
 import typing
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -139,12 +140,20 @@ def _blame(base: Any, options: Sequence[Option], docs: Mapping[str, FieldDoc]) -
         except ConfigError:  # of the right type, and refused only for want of its company
             fits = True
         if not fits:
-            came = f"is {' '.join(values)!r}" if values else "has no value"
             raise ConfigError(
-                f"--{name} must be {docs[name].type}, but {came}.\n"
-                f"{an_option(f'--{name}', help_text(docs[name]))}"
+                f"--{name} {_misfit(values, docs[name])}.\n{an_option(f'--{name}', help_text(docs[name]))}"
             )
     raise AssertionError(f"tyro refuses {options} together and each of them alone fits")
+
+
+def _misfit(values: Sequence[str], doc: FieldDoc) -> str:
+    """What is wrong with the words behind an option."""
+    if not values:
+        return f"needs a value: {doc.type}"
+    if len(values) > 1 and "..." not in _placeholder(doc.kind) and " " not in _placeholder(doc.kind):
+        came = " ".join(map(repr, values))
+        return f"takes one value, but {len(values)} came: {came}. A value with spaces goes in quotes"
+    return f"must be {doc.type}, but is {' '.join(values)!r}"
 
 
 def _placeholder(kind: Any) -> str:
@@ -165,4 +174,7 @@ def _as_typed(value: Any) -> str:
         return " ".join(map(_as_typed, value)) or "empty"
     if value is None or isinstance(value, bool):
         return str(value).lower()
+    if isinstance(value, float):  # 0.0 as 0, 10000000000.0 as 1e10
+        short = re.sub(r"e([+-])0*", lambda sign: "e" + sign[1].strip("+"), f"{value:g}")
+        return short if float(short) == value else str(value)
     return str(value)

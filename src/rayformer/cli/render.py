@@ -11,11 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 from rayformer.cli.abilities import open_able
 from rayformer.cli.options import Options, add_device, add_json, at_least_one, picture_size
-from rayformer.cli.output import give, number_lines, progress
+from rayformer.cli.output import give, number_lines, progress, say
 from rayformer.core.errors import ConfigError
 
 if TYPE_CHECKING:
     from rayformer.geometry.cameras import Camera
+
+FRAMES = 120
+"""Four seconds at 30 frames per second."""
 
 
 def run(words: Sequence[str], usage: str) -> int:
@@ -24,29 +27,32 @@ def run(words: Sequence[str], usage: str) -> int:
     options.add_argument(
         "--path",
         metavar="orbit|spiral|test|FILE.json",
-        help="round the scene, to and fro before it, the held-out poses, or a camera path (default: what suits the scene)",
+        help="round the scene, to and fro before it, through the held-out poses, or a camera-path file "
+        "(default: spiral where all photographs look one way, else orbit)",
     )
     options.add_argument(
         "--frames",
         metavar="N",
         type=at_least_one,
-        default=120,
-        help="frames of an orbit or a spiral (default: 120)",
+        help="how many frames (default: 120; a camera-path file has its own)",
     )
     options.add_argument(
-        "--fps", metavar="N", type=at_least_one, help="frames per second (default: 30, or what the camera path says)"
+        "--fps",
+        metavar="N",
+        type=at_least_one,
+        help="frames per second (default: 30, or those of the camera-path file)",
     )
     options.add_argument(
         "--size",
         metavar="WxH",
         type=picture_size,
-        help="size in pixels (default: that of the training views)",
+        help="size in pixels (default: that of the camera-path file, or of the training views)",
     )
     options.add_argument(
         "--out",
         metavar="FILE.mp4|FOLDER",
         type=Path,
-        help="a video, or a folder of PNGs (default: RUN/render.mp4)",
+        help="a video, or a folder of PNGs, that is not there yet (default: RUN/render.mp4, made anew)",
     )
     add_device(options)
     add_json(options)
@@ -55,19 +61,50 @@ def run(words: Sequence[str], usage: str) -> int:
     if colour.suffix.lower() not in (".mp4", ""):
         raise ConfigError(f"--out must be FILE.mp4, or a folder for PNGs, but is {colour}")
     depth = colour.with_name(f"{colour.stem}_depth{colour.suffix}")
+    if values.out:
+        _refuse_what_is_there(colour, depth)
 
     loaded = open_able(values.run, "render", values.device)
     assert loaded.recipe.render, f"the index promises that {loaded.name} can render"
     view = loaded.recipe.render(loaded)
     path = values.path or view.usual_path
-    cameras = view.cameras(path, values.frames, values.size)
+    cameras = view.cameras(path, values.frames or FRAMES, values.size)
+    for text in _overruled(path, cameras, values.frames, values.size):
+        say(f"- {text}")
     fly(cameras, view.picture, colour, depth, values.fps or view.fps(path) or 30)
     give(
         {"video": colour, "depth": depth, "frames": len(cameras)},
         values.json,
-        number_lines({"video": colour, "depth": depth}),
+        number_lines({"colour": colour, "depth": depth}),
     )
     return 0
+
+
+def _refuse_what_is_there(colour: Path, depth: Path) -> None:
+    """Raise ConfigError where --out names something that would be lost, or mixed with the new frames."""
+    for path in (colour, depth):
+        if path.is_dir() and path.suffix:
+            raise ConfigError(f"--out {path} is a folder, but a name that ends in .mp4 is for a video.")
+        if path.is_dir() and any(path.iterdir()):
+            raise ConfigError(
+                f"--out {colour}: the folder {path} is not empty, and its pictures would mix with the new ones.\n"
+                "Remove it, or give another --out."
+            )
+        if path.is_file():
+            raise ConfigError(
+                f"--out {colour}: {path} exists, and is not written over.\nRemove it, or give another --out."
+            )
+
+
+def _overruled(
+    path: str, cameras: Sequence["Camera"], frames: int | None, size: tuple[int, int] | None
+) -> Iterator[str]:
+    """What was asked for and the camera-path file has otherwise, said so that nobody wonders."""
+    width, height = cameras[0].width, cameras[0].height
+    if size not in (None, (width, height)):
+        yield f"--size is not used: {path} has a size of its own, {width}x{height}"
+    if frames not in (None, len(cameras)):
+        yield f"--frames is not used: {path} has {len(cameras)} frames of its own"
 
 
 def fly(

@@ -7,7 +7,7 @@ from pathlib import Path
 from rayformer.claims.index import ENTRIES
 from rayformer.claims.index import run as reproduce
 from rayformer.cli.options import Options, add_json, whole_number
-from rayformer.cli.output import columns, give
+from rayformer.cli.output import give, table
 
 
 def run(words: Sequence[str], usage: str) -> int:
@@ -39,7 +39,7 @@ def run(words: Sequence[str], usage: str) -> int:
             {name: value for name, value in asdict(entry).items() if name != "module"} for entry in ENTRIES
         ]
         rows = [[entry.name, entry.paper, f"{entry.minutes} min", entry.statement] for entry in ENTRIES]
-        give(claims, values.json, columns([["CLAIM", "PAPER", "ABOUT", "STATEMENT"], *rows]))
+        give(claims, values.json, table(["claim", "paper", "takes about", "statement"], rows))
         return 0
     outcome = reproduce(values.claim, values.smoke, values.out, values.seeds)
     give(outcome.to_plain(), values.json, outcome.text())

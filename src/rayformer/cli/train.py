@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rayformer.cli.abilities import begun_run
 from rayformer.cli.options import Options, add_device, add_json, whole_number
 from rayformer.cli.output import give, is_first_process, number_lines
 from rayformer.cli.recipe_options import add_fields, changed, configure
 from rayformer.core.config import from_plain
 from rayformer.core.errors import ConfigError
 from rayformer.recipes.index import ENTRIES, entry, load
-from rayformer.runs.run import Run
 
 INTERRUPTED = 130
 
@@ -88,8 +88,8 @@ def read_job(words: Sequence[str], usage: str) -> Job:
         if name is None:
             known = ", ".join(entry.name for entry in ENTRIES)
             raise ConfigError(
-                f"{options.command} needs a recipe, or --resume RUN.\n"
-                f"The recipes are {known}; `rayformer list` tells more."
+                f"{options.command} needs a recipe as its first word, or --resume RUN.\n"
+                f"Recipes: {known}; `rayformer list` tells more."
             )
         base = _base(name, values.smoke)
         config = configure(base, fields, f"{options.command} {name}", options.helps())
@@ -97,7 +97,7 @@ def read_job(words: Sequence[str], usage: str) -> Job:
             recipe=name, config=config, defaults=base, smoke=values.smoke, seed=values.seed or 0, **fixed
         )
 
-    run = Run.open(values.resume)
+    run = begun_run(values.resume)
     manifest = run.manifest
     recipe, seed, smoke = manifest["recipe"], manifest.get("seed", 0), manifest.get("smoke", False)
     base = from_plain(load(recipe).config, manifest["config"], where=str(run.path / "run.yaml"))
@@ -149,10 +149,11 @@ def _explain(words: Sequence[str], usage: str) -> int:
     """`train --help`; with a recipe, every field of its config too."""
     name, words = _recipe_first(words)
     options = _options(usage)
+    options.add_argument("--data", metavar="SOURCE", help="what to train on; short for --data.source")
     if name:
         add_fields(options, _base(name, smoke="--smoke" in words))
         options.usage = usage.replace("RECIPE", name)
-        options.epilog = "--data X is short for --data.source X; a switch is set by --NAME and --no-NAME too."
+        options.epilog = "A switch is set by --NAME and --no-NAME too; a dash may stand for an underscore."
     else:
         options.epilog = "`rayformer train RECIPE --help` explains every field. Recipes: " + ", ".join(
             entry.name for entry in ENTRIES

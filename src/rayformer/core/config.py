@@ -178,7 +178,8 @@ def spell(kind: Any) -> str:
     if kind in NAMES:
         return NAMES[kind]
     if typing.get_origin(kind) is typing.Literal:
-        return " or ".join(map(str, arguments))
+        *first, last = map(str, arguments)
+        return f"{', '.join(first)} or {last}" if first else last
     if typing.get_origin(kind) is tuple:
         several = f"{spell(arguments[0]).removeprefix('a ')}s"
         if arguments[-1] is Ellipsis:

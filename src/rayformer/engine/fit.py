@@ -23,6 +23,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -52,7 +53,7 @@ from rayformer.runs.run import Run
 @dataclass(frozen=True)
 class Outcome:
     steps: int
-    result: dict[str, float]
+    result: Mapping[str, Any]
     """The final numbers on the test split, the steps and the seconds they took; empty if interrupted."""
     interrupted: bool = False
 

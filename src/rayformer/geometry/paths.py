@@ -154,8 +154,9 @@ def keyframes(path: Path, size: tuple[int, int], frames: int | None = None) -> C
     """
     plan = _read_json(path)
     fps = _number(plan, "fps", path, default=24.0)
-    width = int(_number(plan, "width", path, default=size[0]))
-    height = int(_number(plan, "height", path, default=size[1]))
+    width, height = (
+        _pixels(plan, key, path, default) for key, default in zip(("width", "height"), size, strict=True)
+    )
     stops = plan.get("keyframes")
     if not isinstance(stops, list) or not stops:
         raise DataError(f"{path}: 'keyframes' must be a list of at least one keyframe")
@@ -207,6 +208,13 @@ def _number(
     if positive and value <= 0:
         raise DataError(f"{where}: {key!r} must be above 0, but is {value!r}")
     return float(value)
+
+
+def _pixels(holder: dict, key: str, where: object, default: int) -> int:
+    value = _number(holder, key, where, default)
+    if value != int(value):
+        raise DataError(f"{where}: {key!r} must be a whole number of pixels, but is {value!r}")
+    return int(value)
 
 
 def _pose(values: object, where: str) -> Tensor:

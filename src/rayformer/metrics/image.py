@@ -44,9 +44,11 @@ def ssim(
         )
     from torchmetrics.functional.image import structural_similarity_index_measure  # 2.5 s to import
 
-    each = structural_similarity_index_measure(
-        predicted.float(), truth.float(), data_range=1.0, reduction="none"
-    )
+    # Variances are small differences of large means: in bf16, which autocast would choose, they are noise.
+    with torch.autocast(predicted.device.type, enabled=False):
+        each = structural_similarity_index_measure(
+            predicted.float(), truth.float(), data_range=1.0, reduction="none"
+        )
     assert isinstance(each, Tensor), "without full images or contrast, the measure is one tensor"
     return each.reshape(len(predicted))
 
@@ -91,11 +93,12 @@ class Lpips(nn.Module):
                 "LPIPS's AlexNet needs pictures of at least 31 x 31 pixels, "
                 f"but these have {predicted.shape[-1]} x {predicted.shape[-2]} (width x height)."
             )
-        here, there = self._scaled(predicted), self._scaled(truth)
-        distance = predicted.new_zeros(len(predicted), dtype=torch.float32)
-        for stage, head in zip(self.stages, self.heads, strict=True):
-            here, there = stage(here), stage(there)
-            distance += head((_unit(here) - _unit(there)).square()).mean(dim=(1, 2, 3))
+        with torch.autocast(predicted.device.type, enabled=False):
+            here, there = self._scaled(predicted), self._scaled(truth)
+            distance = predicted.new_zeros(len(predicted), dtype=torch.float32)
+            for stage, head in zip(self.stages, self.heads, strict=True):
+                here, there = stage(here), stage(there)
+                distance += head((_unit(here) - _unit(there)).square()).mean(dim=(1, 2, 3))
         return distance
 
     def _scaled(self, picture: Tensor) -> Tensor:

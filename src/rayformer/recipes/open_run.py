@@ -127,9 +127,6 @@ def open_run(path: Path | str, device: str = "auto", source: str | None = None) 
         other_data=source is not None,
     )
     chain = recipe.build(config, setting)
-    if opened != run:
-        last = [stage.name for stage in chain.stages].index(opened.name)
-        chain = replace(chain, stages=chain.stages[: last + 1])
     tasks: dict[str, Task] = {}
     step = 0
     for stage in chain.stages:
@@ -137,6 +134,8 @@ def open_run(path: Path | str, device: str = "auto", source: str | None = None) 
         step = wear(task.model, stage_run(chain, stage, run))
         task.model.to(where).eval()
         tasks[stage.name] = task
+        if opened != run and stage.name == opened.name:
+            break
     precision = choose_precision(where, chain.stages[-1].plan.precision)
     return Loaded(
         run=run, name=name, recipe=recipe, config=config, seed=manifest["seed"], chain=chain, tasks=tasks,

@@ -126,7 +126,7 @@ def write_report(run_path: Path | str) -> Path:
     )
     page = environment.get_template("report.html.j2").render(
         recipe=str(manifest["recipe"]),
-        source=_last_word(data.get("source")),
+        source=_source_name(manifest),
         started=str(manifest.get("started", "")).replace("T", " ")[:16],
         run_name=run.path.resolve().name,
         whole=chapter(run),
@@ -137,6 +137,7 @@ def write_report(run_path: Path | str) -> Path:
         ],
         data_remarks=_remarks(data),
         config=_config(manifest),
+        base="smoke size" if manifest.get("smoke") else "defaults",
     )
     path = run.path / "report.html"
     write_text(path, page)
@@ -360,9 +361,11 @@ def _mapping(value: Any) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
 
 
-def _last_word(source: Any) -> str:
-    """`/data/nerf_fox/` as `nerf_fox`."""
-    return str(source or "").rstrip("/").rpartition("/")[2]
+def _source_name(manifest: Mapping[str, Any]) -> str:
+    """What a person calls the data: `/data/nerf_fox/` is `nerf_fox`, and a drawn scene has its own name."""
+    asked = _mapping(_mapping(manifest.get("config")).get("data")).get("source")
+    found = asked or _mapping(manifest.get("data")).get("source")
+    return str(found or "").rstrip("/").rpartition("/")[2]
 
 
 def _spelled(value: Any) -> str:

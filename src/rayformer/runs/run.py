@@ -56,10 +56,15 @@ class Run:
         if path.exists() and any(path.iterdir()):
             raise RunError(
                 f"{path} exists and is not empty ({_contents(path)}); a run never writes over anything.\n"
-                f"Give another --out, or go on with that run by --resume {shlex.quote(str(path))}."
+                "Give another --out"
+                + (
+                    f", or go on with that run: rayformer train --resume {shlex.quote(str(path))}"
+                    if (path / MANIFEST).is_file()
+                    else "."
+                )
             )
         run = cls(path)._with_folders()
-        noted = {"recipe": recipe, "started": _now(), "command": shlex.join(sys.argv), "versions": versions()}
+        noted = {"recipe": recipe, "started": _now(), "command": _command(), "versions": versions()}
         run._write_manifest({**noted, **manifest})
         return run
 
@@ -71,6 +76,10 @@ class Run:
             raise RunError(
                 f"{path}: no such folder.\n"
                 "A run folder is what `rayformer train` makes: under runs/, or where --out said."
+            )
+        if not path.is_dir():
+            raise RunError(
+                f"{path} is a file, but a run is a folder.\nGive the folder that `rayformer train` printed at its start."
             )
         run = cls(path)
         if not run._manifest_path.is_file():
@@ -103,7 +112,10 @@ class Run:
         except yaml.YAMLError as error:
             mark = getattr(error, "problem_mark", None)
             where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
-            raise RunError(f"{path} is broken: {where}{getattr(error, 'problem', None) or error}.") from error
+            raise RunError(
+                f"{path} is broken: {where}{getattr(error, 'problem', None) or error}.\n"
+                "Mend that line; the checkpoints beside it are unharmed."
+            ) from error
         except UnicodeDecodeError as error:
             raise RunError(f"{path} is broken: it is not a text file ({error.reason}).") from error
         if not isinstance(manifest, dict) or "recipe" not in manifest:
@@ -123,7 +135,7 @@ class Run:
 
     def note_resume(self, step: int) -> None:
         """Add to the manifest that training went on from `step`: when, by which command and versions."""
-        again = {"step": step, "when": _now(), "command": shlex.join(sys.argv), "versions": versions()}
+        again = {"step": step, "when": _now(), "command": _command(), "versions": versions()}
         manifest = self.manifest
         self._write_manifest({**manifest, "resumed": [*manifest.get("resumed", []), again]})
 
@@ -255,6 +267,15 @@ def versions() -> dict[str, str]:
     return found
 
 
+def _command() -> str:
+    """The command line as a person types it, without the folder that the program lies in."""
+    program, *words = sys.argv
+    name = Path(program).name
+    if name == "__main__.py":  # python -m rayformer
+        name = f"python -m {Path(program).parent.name}"
+    return f"{name} {shlex.join(words)}".rstrip()
+
+
 def _is_complete(checkpoint: Path) -> bool:
     try:
         return checkpoint.name.isdecimal() and isinstance(json.loads((checkpoint / STATE).read_bytes()), dict)
@@ -272,8 +293,6 @@ def _unused_name(recipe: str) -> Path:
 
 def _contents(folder: Path, shown: int = 4) -> str:
     """The first names inside a folder, as a person would list them."""
-    if not folder.is_dir():
-        return "nothing: it is a file"
     names = sorted(path.name for path in folder.iterdir())
     more = [f"{len(names) - shown} more"] if len(names) > shown else []
     return ", ".join(names[:shown] + more) or "nothing"

@@ -12,7 +12,6 @@
 that what is invisible does not leak.
 """
 
-from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +28,7 @@ from rayformer.geometry.rays import pixel_grid
 SIDEWAYS = (5, 6, 7, 8)
 """EXIF orientations that turn a photograph by a quarter."""
 ORIENTATION = 0x0112
+COPY_AGAIN = "Copy it again from where it came, or leave that photograph out."
 
 
 def picture_size(path: Path, stated: tuple[int, int] | None = None) -> tuple[int, int]:
@@ -55,7 +55,9 @@ def read_picture(
             turns = _turns(picture, stated)
             picture.load()
         except Exception as error:  # Pillow raises a dozen kinds, as deep as the tear lies
-            raise DataError(f"{path}: the picture is torn and cannot be decoded ({error})") from error
+            raise DataError(
+                f"{path}: the picture is torn and cannot be decoded ({error}).\n{COPY_AGAIN}"
+            ) from error
         if turns != 1:
             picture = ImageOps.exif_transpose(picture)
         if picture.mode.startswith("I"):  # 16 bits of grey
@@ -92,21 +94,20 @@ def _turns(picture: Image.Image, stated: tuple[int, int] | None) -> int:
 
 def _opened(path: Path) -> Image.Image:
     if path.suffix.lower() in (".heic", ".heif"):
-        _read_heic()
+        _read_heic(path)
     try:
         return Image.open(path)
     except UnidentifiedImageError as error:
-        raise DataError(f"{path}: not a picture that can be read") from error
+        raise DataError(f"{path}: not a picture that can be read.\n{COPY_AGAIN}") from error
     except OSError as error:
         raise DataError(f"{path}: the picture cannot be read ({error.strerror or error})") from error
 
 
-@cache
-def _read_heic() -> None:
+def _read_heic(path: Path) -> None:
     try:
         import pillow_heif
     except ImportError as error:
-        raise MissingExtra("heic", "Reading HEIC photographs") from error
+        raise MissingExtra("heic", f"{path}: reading HEIC photographs") from error
     pillow_heif.register_heif_opener()
 
 

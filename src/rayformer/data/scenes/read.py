@@ -87,8 +87,9 @@ def _find(source: str) -> Path:
     if source in drawn.NAMES:
         return drawn.drawn_scene(source)
     raise DataError(
-        f"data.source: there is no folder or file {source!r}, and no drawn scene of that name.\n"
-        f"Drawn scenes: {', '.join(drawn.NAMES)}.{did_you_mean(source, drawn.NAMES)}"
+        f"data.source: there is no folder or file {source!r}, and no drawn scene of that name."
+        f"{did_you_mean(source, drawn.NAMES)}\n"
+        f"Give --data a folder of posed photographs, or a scene that is drawn here: {', '.join(drawn.NAMES)}."
     )
 
 
@@ -99,8 +100,9 @@ def _checked(capture: Capture, path: Path, remarks: list[str]) -> list[Photo]:
     """The photographs, sorted by name, with cameras of the size that the files have."""
     if not capture.photos:
         raise DataError(
-            f"{path}: no photographs. The {capture.format} files list none that is there.\n"
-            + "\n".join(capture.remarks)
+            f"{path}: no photographs. "
+            + " ".join(f"{remark}." for remark in capture.remarks[:3])
+            + f"\nAt least {FEWEST_VIEWS} must be listed, and lie where the {capture.format} file says, seen from it."
         )
     if len(capture.photos) < FEWEST_VIEWS:
         raise DataError(
@@ -113,7 +115,7 @@ def _checked(capture: Capture, path: Path, remarks: list[str]) -> list[Photo]:
         if fault:
             raise DataError(
                 f"{path}: the pose of {photo.name} {fault}.\n"
-                "A camera-to-world pose must be a rotation and a translation."
+                "A camera-to-world pose must be a rotation and a translation; mend it, or leave that view out."
             )
     fitted = [_fitted(photo) for photo in photos]
     changed = [(old, new) for old, new in zip(photos, fitted, strict=True) if new is not old]

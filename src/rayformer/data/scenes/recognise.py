@@ -54,10 +54,17 @@ def _kitti(path: Path) -> Path | None:
 
 
 FORMATS = (
-    Format(blender.FORMAT, "transforms_train.json", _blender, blender.read_blender),
-    Format(transforms_json.FORMAT, "transforms.json", _transforms, transforms_json.read_transforms),
+    Format(blender.FORMAT, "transforms_train.json and its siblings", _blender, blender.read_blender),
+    Format(
+        transforms_json.FORMAT, "of instant-ngp and nerfstudio", _transforms, transforms_json.read_transforms
+    ),
     Format(llff.FORMAT, "poses_bounds.npy and images/", _llff, llff.read_llff),
-    Format(colmap.FORMAT, "sparse/0/cameras.bin, images.bin and images/", _colmap, colmap.read_colmap),
+    Format(
+        colmap.FORMAT,
+        "sparse/0 with cameras and images as .bin or .txt, and images/",
+        _colmap,
+        colmap.read_colmap,
+    ),
     Format(kitti.FORMAT, "poses.txt, calib.txt and image_0/", _kitti, kitti.read_kitti),
 )
 
@@ -69,19 +76,19 @@ def recognise(path: Path) -> tuple[Format, Path]:
         found = known.find(path)
         if found is not None:
             return known, found
-    signs = "; ".join(f"{known.name} ({known.sign})" for known in FORMATS)
-    raise DataError(f"{path}: holds no posed photographs in a known format. {_finds(path)}\nKnown: {signs}.")
+    signs = ", ".join(f"{known.name} ({known.sign})" for known in FORMATS)
+    raise DataError(f"{path}: no posed photographs in a known format. {_finds(path)}\nKnown: {signs}.")
 
 
 def _finds(path: Path) -> str:
     if path.is_file():
-        return f"It is a {path.suffix or 'nameless'} file."
+        return f"It is a {path.suffix} file." if path.suffix else "It is a file of no known kind."
     inside = [
         place for place in sorted(path.iterdir()) if place.is_dir() and any(f.find(place) for f in FORMATS)
     ]
     if inside:
         return f"But {inside[0].name}/ in it is one: give {inside[0]} as the source."
-    if images_in(path):
+    if any(images_in(place) for place in (path, path / "images") if place.is_dir()):
         return (
             "It holds photographs but no poses; these come from structure from motion (COLMAP, for instance)."
         )

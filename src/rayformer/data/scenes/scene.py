@@ -37,7 +37,7 @@ class SceneConfig:
     """Training views to hold back as well, evenly spread, where the data bring no validation split of their
     own."""
     views: int | None = None
-    """Train on only this many of the training views, evenly spread; nothing takes all."""
+    """Train on only this many of the training views, evenly spread; none takes all."""
     background: Literal["white", "black", "random"] = "white"
     """Colour behind transparent pixels; random draws one per ray in training and keeps white for testing."""
     normalise: bool = True
@@ -45,10 +45,9 @@ class SceneConfig:
     undistort: bool = False
     """Resample photographs to a pinhole; otherwise rays pass through the exact inverse of the lens."""
     near: float | None = None
-    """Where rays begin, in scene units from the camera; nothing takes what the data or its cameras suggest.
-    """
+    """Where rays begin, in scene units from the camera; none takes what the data or their cameras suggest."""
     far: float | None = None
-    """Where rays end, in scene units from the camera; nothing takes what the data or its cameras suggest."""
+    """Where rays end, in scene units from the camera; none takes what the data or their cameras suggest."""
 
     def __post_init__(self):
         for name, least in [("width", 1), ("holdout_every", 2), ("validation", 0), ("views", 1)]:

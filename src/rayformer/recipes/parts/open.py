@@ -1,6 +1,5 @@
 """A run folder opened: its recipe, config, tasks and weights."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,8 +20,9 @@ class Loaded:
     config: Any
     seed: int
     chain: Chain
-    tasks: Mapping[str, Any]
-    """Every stage's task by name, its model wearing the weights of its newest checkpoint."""
+    tasks: dict[str, Any]
+    """Every stage's task by name, in order, its model wearing the weights of its newest checkpoint; no more
+    than up to the stage that was asked for."""
     step: int
     """The step that the last stage's weights are of."""
     device: torch.device
@@ -31,7 +31,7 @@ class Loaded:
     @property
     def task(self) -> Any:
         """The last stage's task: what the recipe is about."""
-        return self.tasks[self.chain.stages[-1].name]
+        return next(reversed(self.tasks.values()))
 
     @property
     def model(self) -> nn.Module:

@@ -51,7 +51,7 @@ class SceneTraining:
     validation_rays: int = 4096
     """Held-out pixels measured while training, the same each time."""
     test_views: int | None = None
-    """Measure only so many of the held-out views at the end, evenly spread; nothing takes all."""
+    """Measure only so many of the held-out views at the end, evenly spread; none takes all."""
     shown_views: int = 4
     """Held-out views shown as pictures."""
     lpips_backbone: Path | None = None
