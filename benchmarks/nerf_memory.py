@@ -22,17 +22,17 @@ from rayformer.data.scenes.scene import SceneConfig
 from rayformer.engine.fit import peak_memory_gib
 from rayformer.engine.plan import Plan
 from rayformer.recipes.nerf import NeRFRecipe
-from rayformer.recipes.parts.scene import SceneTraining
-from rayformer.recipes.parts.scene import PixelStore
+from rayformer.recipes.parts.scene import PixelStore, SceneTraining
 from rayformer.data.scenes.read import read_scene
 from rayformer.recipes.open_run import train
-import torch
 source, out = sys.argv[1:]
 data = SceneConfig(source=source)
 plan = Plan(steps=3, log_every=1, evaluate_every=0, save_every=0)
-run = train("nerf", NeRFRecipe(data=data, scene=SceneTraining(rays=256, test_views=1, shown_views=1),
-plan=plan), out=Path(out), device="cpu").run stored = PixelStore(read_scene(data), "train").nbytes
-print(len(read_scene(data).split("train")), stored / 2**20, run.metrics()[-1]["peak_memory_gib"] * 1024)
+training = SceneTraining(rays=256, test_views=1, shown_views=1)
+run = train("nerf", NeRFRecipe(data=data, scene=training, plan=plan), out=Path(out), device="cpu").run
+scene = read_scene(data)
+stored = PixelStore(scene, "train").nbytes / 2**20
+print(len(scene.split("train")), stored, run.metrics()[-1]["peak_memory_gib"] * 1024)
 """
 RENDER = """
 import sys, torch

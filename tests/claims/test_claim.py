@@ -58,8 +58,8 @@ def test_every_cell_is_trained_with_every_seed_and_judged(tmp_path):
     outcome = CLAIM.reproduce(out=tmp_path / "claim")
     assert outcome.verdict.holds
     assert {path.name for path in outcome.folder.iterdir()} == {
-        "clean-seed0", "clean-seed1", "much-noise-seed0", "much-noise-seed1", "noise-hurts-grey.png", "noise-hurts.md",
-        "noise-hurts.json",
+        "clean-seed0", "clean-seed1", "much-noise-seed0", "much-noise-seed1",
+        "noise-hurts-grey.png", "noise-hurts.md", "noise-hurts.json",
     }  # fmt: skip
     assert [Run.open(path).manifest["seed"] for path in outcome.measured["clean"].runs] == [0, 1]
     assert read_caption(outcome.folder / "noise-hurts-grey.png") == "clean, much noise"

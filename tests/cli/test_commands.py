@@ -4,11 +4,12 @@ import json
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 
 from rayformer import __version__
-from rayformer.cli import commands
+from rayformer.cli import commands, output
 from rayformer.cli.commands import COMMANDS, offered
 from rayformer.core.errors import DataError
 
@@ -26,6 +27,15 @@ def test_every_command_explains_itself(rayformer, command):
     said = rayformer(command, "--help")
     assert (said.status, said.err) == (0, "")
     assert f"usage: rayformer {command}" in said.out
+
+
+def test_help_before_a_command_is_help_behind_it(rayformer):
+    assert rayformer("help", "eval") == rayformer("eval", "--help")
+
+
+def test_no_word_of_a_help_text_is_broken_at_its_dash(rayformer, tiny_recipe):
+    said = rayformer("train", "nerf", "--help").out
+    assert "runs/DATE-TIME-RECIPE)" in said
 
 
 def test_only_what_some_recipe_can_is_offered(monkeypatch):
@@ -56,6 +66,8 @@ def test_an_unknown_option_of_a_command_is_answered_with_the_nearest(rayformer, 
         ("an_option_without_its_value", ["eval", "x", "--data"]),
         ("no_such_run", ["eval", "nowhere"]),
         ("no_recipe", ["train"]),
+        ("recipe_that_is_not_first", ["train", "--data", "demo", "nerf"]),
+        ("command_that_no_recipe_can_answer", ["predict", "x", "photo.jpg"]),
         ("unknown_recipe", ["train", "nref"]),
         ("unknown_claim", ["reproduce", "nerf-ablation"]),
         ("unknown_device", ["doctor", "--device", "tpu"]),
@@ -99,6 +111,10 @@ def broken(error):
         (DataError("photos/7.jpg is not an image"), 2),
         (PermissionError(13, "Permission denied", "runs/x"), 2),
         (OSError(28, "No space left on device", "runs/x"), 2),
+        (OSError(28, "No space left on device"), 2),
+        (MemoryError("Unable to allocate 26.6 PiB"), 2),
+        (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: 9 bytes\nframe 0"), 2),
+        (RuntimeError("shapes do not match"), 1),
         (ZeroDivisionError("division by zero"), 1),
         (KeyError("psnr"), 1),
         (KeyboardInterrupt(), 130),
@@ -123,6 +139,43 @@ def test_our_own_fault_says_so_and_where(rayformer, monkeypatch):
     assert "a fault in rayformer" in said.err
     assert "test_commands.py" in said.err
     assert "--debug" in said.err
+
+
+def test_want_of_memory_says_what_to_ask_for(rayformer, monkeypatch, snapshot):
+    monkeypatch.setattr("rayformer.cli.list_recipes.run", broken(MemoryError("Unable to allocate 26.6 PiB")))
+    snapshot("want_of_memory", rayformer("list").err)
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="this system has no /dev/full")
+def test_a_full_disk_behind_stdout_is_refused(snapshot):
+    with open("/dev/full", "w") as full:
+        ended = subprocess.run(
+            [sys.executable, "-m", "rayformer", "list"],
+            check=False,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+    assert ended.returncode == 2
+    snapshot("full_disk_behind_stdout", ended.stderr)
+
+
+def test_a_closed_stdout_is_no_error():
+    ended = subprocess.run(
+        ["sh", "-c", f"{sys.executable} -m rayformer list >&-"], check=False, stderr=subprocess.PIPE
+    )
+    assert (ended.returncode, ended.stderr) == (0, b"")
+
+
+def test_a_table_too_wide_for_its_terminal_becomes_blocks(monkeypatch):
+    head, rows = ["claim", "statement"], [["one", "a"], ["two", "b" * 30]]
+    lines = output.table(head, rows)
+    assert lines.splitlines() == ["CLAIM  STATEMENT", "one    a", "two    " + "b" * 30]
+    monkeypatch.setattr("sys.stdout", SimpleNamespace(isatty=lambda: True))
+    monkeypatch.setenv("COLUMNS", "20")
+    assert output.table(head, rows) == "one\n  statement  a\n\ntwo\n  statement  " + "b" * 30
+    monkeypatch.setenv("COLUMNS", "60")
+    assert output.table(head, rows) == lines
 
 
 def test_a_reader_that_leaves_early_is_no_error():

@@ -112,6 +112,7 @@ def shorn() -> dict:
         ("broken_json", '{"fps": 24,\n "keyframes": [}'),
         ("a_list", "[]"),
         ("no_keyframes", '{"fps": 24}'),
+        ("half_a_pixel", json.dumps(plan(width=0.5))),
         ("not_an_object", '{"keyframes": [3]}'),
         ("no_time", '{"keyframes": [{"pose": 1}]}'),
         ("no_pose", '{"keyframes": [{"time": 0, "fov_y_degrees": 30}]}'),

@@ -70,3 +70,4 @@ def test_ticks_lie_in_the_range_and_are_few(log, low, ratio):
     found = ticks(low, low * ratio, log)
     assert all(low * (1 - 1e-6) <= value <= low * ratio * (1 + 1e-6) for value in found)
     assert len(found) <= 9
+    assert log or len(found) >= 2

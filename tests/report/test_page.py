@@ -118,6 +118,15 @@ def test_the_page_needs_nothing_beside_it(run):
     assert not re.search(r"https?://|@import|<script|url\(", page_text)
 
 
+def test_a_drawn_scene_has_its_own_name_in_the_title_and_smoke_its_own_defaults(tmp_path):
+    kept_at = {"source": "/opt/.cache/rayformer/demo-a3e4"}
+    config = {"data": {"source": "demo", "width": 32}}
+    manifest = MANIFEST | {"config": config, "data": kept_at, "smoke": True}
+    structure = read(write_report(Run.create(tmp_path / "run", "nerf", manifest).path))
+    assert "nerf on demo" in " ".join(structure.text.split())
+    assert "differ from the recipe's smoke size" in structure.text
+
+
 def test_a_run_with_nothing_yet_says_so(tmp_path):
     run = Run.create(tmp_path / "run", "nerf", {})
     text = read(write_report(run.path)).text

@@ -59,6 +59,23 @@ def test_a_file_as_out_is_refused(tmp_path, snapshot):
     snapshot("file_as_out", str(error.value))
 
 
+def test_a_folder_of_something_else_is_refused_without_talk_of_resuming(tmp_path, snapshot):
+    (tmp_path / "thesis.tex").write_text("")
+    with pytest.raises(RunError) as error:
+        Run.create(tmp_path, "nerf", {})
+    snapshot("folder_of_something_else", str(error.value))
+
+
+def test_the_command_is_noted_without_the_folder_of_the_program(tmp_path, monkeypatch):
+    for program, noted in [
+        ("/opt/.venv/bin/rayformer", "rayformer"),
+        ("/x/rayformer/__main__.py", "python -m rayformer"),
+    ]:
+        monkeypatch.setattr("sys.argv", [program, "train", "nerf", "--data", "my photos"])
+        run = Run.create(tmp_path / noted, "nerf", {})
+        assert run.manifest["command"] == f"{noted} train nerf --data 'my photos'"
+
+
 def test_a_folder_that_is_not_there_is_refused(tmp_path, snapshot):
     with pytest.raises(RunError) as error:
         Run.open(tmp_path / "nothing")
@@ -71,8 +88,9 @@ def test_a_folder_that_is_no_run_is_refused_with_what_it_holds(tmp_path, snapsho
     with pytest.raises(RunError) as error:
         Run.open(tmp_path)
     snapshot("not_a_run", str(error.value))
-    with pytest.raises(RunError, match="it is a file"):
+    with pytest.raises(RunError) as error:
         Run.open(tmp_path / "a.txt")
+    snapshot("file_as_run", str(error.value))
 
 
 def test_a_broken_manifest_is_refused_with_its_line(run, snapshot):

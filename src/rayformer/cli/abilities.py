@@ -28,8 +28,8 @@ def begun_run(path: Path) -> Run:
         )
     if not isinstance(manifest.get("config"), dict):
         raise RunError(
-            f"{path / 'run.yaml'}: the run was stopped before its training began: its config was not written.\n"
-            "Nothing in it is lost; remove the folder and begin again."
+            f"{path / 'run.yaml'}: the run was stopped before its config was written.\n"
+            "Nothing was trained in it, so nothing is lost; remove the folder and begin again."
         )
     return run
 

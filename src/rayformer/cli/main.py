@@ -63,9 +63,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 def share_the_cores() -> None:
     """Let a thread that waits for its fellows sleep soon, before torch starts any.
 
-    By default GNU OpenMP spins for milliseconds at the end of every parallel loop. While any other program uses a core,
-    the spinning thread holds up the one it waits for: a training step on two cores was measured 5 times slower, and
-    a rendered picture 12 times. A thousand turns still catch nearly every wait on an idle machine.
+    By default GNU OpenMP spins for milliseconds at the end of every parallel loop. While any other program
+    uses a core, the spinning thread holds up the one it waits for: a training step on two cores was measured
+    5 times slower, and a rendered picture 12 times. A thousand turns still catch nearly every wait on an idle
+    machine.
     """
     if not {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"} & os.environ.keys():
         os.environ["GOMP_SPINCOUNT"] = "1000"
@@ -103,7 +104,7 @@ def outcome(error: BaseException, debug: bool) -> int:
     if _is_want_of_memory(error):
         say(
             f"error: not enough memory: {str(error).partition(chr(10))[0]}\n"
-            "Ask for less at once: smaller pictures (--size, --data.width), fewer views or frames, a smaller model."
+            "Ask for less at once: smaller pictures (--size, --data.width), fewer views, a smaller model."
         )
         return USERS
     place = traceback.extract_tb(error.__traceback__)[-1]
@@ -123,7 +124,7 @@ def _drop_stdout() -> None:
 
 
 def _is_want_of_memory(error: BaseException) -> bool:
-    """Known by its name where torch, which has a class of its own and a text of its own, must not be imported."""
+    """torch has a class of its own for it on GPUs, only a text elsewhere, and must not be imported here."""
     return (
         isinstance(error, MemoryError)
         or type(error).__name__ == "OutOfMemoryError"

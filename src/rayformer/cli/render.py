@@ -87,7 +87,7 @@ def _refuse_what_is_there(colour: Path, depth: Path) -> None:
             raise ConfigError(f"--out {path} is a folder, but a name that ends in .mp4 is for a video.")
         if path.is_dir() and any(path.iterdir()):
             raise ConfigError(
-                f"--out {colour}: the folder {path} is not empty, and its pictures would mix with the new ones.\n"
+                f"--out {colour}: {path}/ is not empty, and what it holds would mix with the new frames.\n"
                 "Remove it, or give another --out."
             )
         if path.is_file():
@@ -108,7 +108,11 @@ def _overruled(
 
 
 def fly(
-    cameras: Sequence["Camera"], picture: Callable[["Camera"], Any], colour: Path, depth: Path, fps: float
+    cameras: Sequence["Camera"],
+    picture: Callable[["Camera"], Any],
+    colour: Path,
+    depth: Path,
+    fps: int | float,
 ) -> None:
     """Render every camera once, into a video of colour and one of depth.
 

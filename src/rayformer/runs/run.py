@@ -79,7 +79,8 @@ class Run:
             )
         if not path.is_dir():
             raise RunError(
-                f"{path} is a file, but a run is a folder.\nGive the folder that `rayformer train` printed at its start."
+                f"{path} is a file, but a run is a folder.\n"
+                "Give the folder that `rayformer train` printed at its start."
             )
         run = cls(path)
         if not run._manifest_path.is_file():
@@ -98,8 +99,9 @@ class Run:
     def root(self) -> "Run":
         """The run that was begun: of a stage, the one that it is a stage of."""
         path = self.path if self.path.parent.name == "stages" else self.path.resolve()
-        is_stage = path.parent.name == "stages" and not (path / MANIFEST).exists()
-        return Run(path.parent.parent) if is_stage else self
+        whole = path.parent.parent
+        is_stage = path.parent.name == "stages" and (whole / MANIFEST).exists()
+        return Run(whole) if is_stage and not (path / MANIFEST).exists() else self
 
     # What was asked for
 

@@ -242,6 +242,7 @@ def _set(value, *place):
         ("wrong_size", _set(17, "frames", 2, "w")),
         ("folding_lens", _set(-9.0, "frames", 2, "k1")),
         ("absent_photographs", lambda whole: [_set("no.png", "file_path")(f) for f in whole["frames"]]),
+        ("no_photographs", lambda whole: whole["frames"].clear()),
         ("two_views", lambda whole: whole["frames"].__delitem__(slice(2, None))),
     ],
 )
@@ -254,6 +255,8 @@ def test_a_broken_transforms_json_is_refused_by_name(case, change, tmp_path, sna
 def test_broken_json_is_refused_with_line_and_column(tmp_path, snapshot):
     (tmp_path / "transforms.json").write_text('{"camera_angle_x": 0.7,\n "frames": [,]}')
     snapshot("broken_json", refusal(tmp_path))
+    (tmp_path / "transforms.json").write_text('{"camera_angle_x": 0.7,\n "frames": [')
+    snapshot("half_a_json", refusal(tmp_path))
 
 
 def test_an_unknown_folder_is_told_what_is_known_and_what_was_found(tmp_path, snapshot):
@@ -262,6 +265,8 @@ def test_an_unknown_folder_is_told_what_is_known_and_what_was_found(tmp_path, sn
     snapshot("unknown_folder", refusal(tmp_path))
     folders.save(tmp_path / "a.png", np.zeros((2, 2), np.uint8))
     snapshot("no_poses", refusal(tmp_path))
+    folders.save(tmp_path / "shots/images/a.png", np.zeros((2, 2), np.uint8))
+    assert "photographs but no poses" in refusal(tmp_path / "shots")
     folders.kitti(tmp_path / "drives/one", folders.drive())
     snapshot("one_level_up", refusal(tmp_path / "drives"))
     (tmp_path / "empty").mkdir()

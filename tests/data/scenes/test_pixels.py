@@ -319,7 +319,6 @@ def test_a_mask_of_another_shape_is_refused(tmp_path, snapshot):
 
 def test_heic_without_its_reader_names_the_extra(tmp_path, monkeypatch, snapshot):
     monkeypatch.setitem(sys.modules, "pillow_heif", None)
-    images._read_heic.cache_clear()
     folders.save(tmp_path / "a.png", np.zeros((4, 4), np.uint8)).rename(tmp_path / "a.heic")
     with pytest.raises(MissingExtra) as refusal:
         picture_size(tmp_path / "a.heic")
@@ -328,7 +327,6 @@ def test_heic_without_its_reader_names_the_extra(tmp_path, monkeypatch, snapshot
 
 def test_heic_with_its_reader_is_read(tmp_path):
     heif = pytest.importorskip("pillow_heif")
-    images._read_heic.cache_clear()
     heif.register_heif_opener()
     picture = np.full((16, 24, 3), 120, np.uint8)
     Image.fromarray(picture).save(tmp_path / "a.heic", quality=90)

@@ -99,10 +99,10 @@ def _find(source: str) -> Path:
 def _checked(capture: Capture, path: Path, remarks: list[str]) -> list[Photo]:
     """The photographs, sorted by name, with cameras of the size that the files have."""
     if not capture.photos:
+        said = [remark if remark.endswith(".") else f"{remark}." for remark in capture.remarks[:3]]
         raise DataError(
-            f"{path}: no photographs. "
-            + " ".join(f"{remark}." for remark in capture.remarks[:3])
-            + f"\nAt least {FEWEST_VIEWS} must be listed, and lie where the {capture.format} file says, seen from it."
+            f"{path}: no photographs. {' '.join(said) or 'None is listed.'}\n"
+            f"At least {FEWEST_VIEWS} must be listed, and lie where the {capture.format} file says."
         )
     if len(capture.photos) < FEWEST_VIEWS:
         raise DataError(
@@ -115,7 +115,8 @@ def _checked(capture: Capture, path: Path, remarks: list[str]) -> list[Photo]:
         if fault:
             raise DataError(
                 f"{path}: the pose of {photo.name} {fault}.\n"
-                "A camera-to-world pose must be a rotation and a translation; mend it, or leave that view out."
+                "A camera-to-world pose must be a rotation and a translation.\n"
+                "Mend it, or leave that view out."
             )
     fitted = [_fitted(photo) for photo in photos]
     changed = [(old, new) for old, new in zip(photos, fitted, strict=True) if new is not old]

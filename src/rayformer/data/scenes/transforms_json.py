@@ -80,7 +80,7 @@ def load_json(path: Path) -> dict:
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: is not JSON, since it is not text") from error
     except json.JSONDecodeError as error:
-        ends = ", where the file ends: it is not whole" if not error.doc[error.pos :].strip() else ""
+        ends = " (the file ends there, so it is not whole)" if not error.doc[error.pos :].strip() else ""
         raise DataError(
             f"{path}: broken JSON at line {error.lineno}, column {error.colno}{ends}: {error.msg}.\n"
             "Mend that place, or have the tool that made the file write it again."
