@@ -1,6 +1,7 @@
 """The contract of the command line: exit status, what goes to stdout, what to stderr."""
 
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -176,6 +177,17 @@ def test_a_table_too_wide_for_its_terminal_becomes_blocks(monkeypatch):
     assert output.table(head, rows) == "one\n  statement  a\n\ntwo\n  statement  " + "b" * 30
     monkeypatch.setenv("COLUMNS", "60")
     assert output.table(head, rows) == lines
+
+
+def test_what_a_lower_layer_says_while_it_works_goes_to_stderr(rayformer, monkeypatch):
+    def run(words, usage):
+        logging.getLogger("rayformer.data.scenes.drawn").info("drawing the scene %r", "demo")
+        return 0
+
+    monkeypatch.setattr("rayformer.cli.list_recipes.run", run)
+    for _ in range(2):  # once each time, however often the command line is entered
+        said = rayformer("list")
+        assert (said.out, said.err) == ("", "- drawing the scene 'demo'\n")
 
 
 def test_a_reader_that_leaves_early_is_no_error():

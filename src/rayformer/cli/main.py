@@ -9,6 +9,7 @@ No traceback, unless `--debug` stands anywhere on the line.
 """
 
 import errno
+import logging
 import os
 import sys
 import traceback
@@ -18,7 +19,7 @@ from io import TextIOWrapper
 
 from rayformer import __version__
 from rayformer.cli.commands import find_command, overview
-from rayformer.cli.output import say
+from rayformer.cli.output import is_first_process, say
 from rayformer.core.errors import UserError
 
 OURS, USERS, INTERRUPTED = 1, 2, 130
@@ -46,6 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):  # a terminal of another alphabet gets a "?", not a crash
             stream.reconfigure(errors="replace")
+    _hear_the_rooms()
     try:
         status = dispatch([word for word in words if word != "--debug"])
         if sys.stdout is not None:  # it is None where the shell closed it
@@ -115,6 +117,20 @@ def outcome(error: BaseException, debug: bool) -> int:
     if not debug:
         say("The same command with --debug shows the whole traceback; please report both.")
     return OURS
+
+
+class _Said(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        if is_first_process():
+            say(f"- {record.getMessage()}")
+
+
+def _hear_the_rooms() -> None:
+    """What a lower layer has to say while it keeps a person waiting goes to stderr, as a remark."""
+    log = logging.getLogger("rayformer")
+    if not any(isinstance(handler, _Said) for handler in log.handlers):
+        log.addHandler(_Said())
+        log.setLevel(logging.INFO)
 
 
 def _drop_stdout() -> None:

@@ -6,6 +6,7 @@ $RAYFORMER_CACHE, or $XDG_CACHE_HOME/rayformer, or ~/.cache/rayformer.
 """
 
 import hashlib
+import logging
 import os
 import shutil
 import tempfile
@@ -14,6 +15,7 @@ from pathlib import Path
 from rayformer.core.errors import DataError
 
 NAMES = ("demo",)
+LOG = logging.getLogger(__name__)
 
 
 def drawn_scene(name: str) -> Path:
@@ -24,6 +26,7 @@ def drawn_scene(name: str) -> Path:
     code = Path(still_life.__file__).read_bytes()
     folder = cache_folder() / f"{name}-{hashlib.blake2b(code, digest_size=6).hexdigest()}"
     if not folder.is_dir():
+        LOG.info("drawing the scene %r into %s: some seconds, this once", name, folder)
         try:
             _draw(still_life.draw_still_life, folder)
         except OSError as error:
