@@ -581,3 +581,10 @@ def test_processes_cannot_share_a_device_that_has_no_way_between_them(monkeypatc
         monkeypatch.setenv(name, value)
     with pytest.raises(ConfigError, match="2 processes cannot train together on mps"), launched("mps"):
         pass
+
+
+def test_whoever_opens_a_run_is_told_of_a_torn_checkpoint(tmp_path, caplog):
+    run = train(tmp_path / "run", Line(), replace(PLAN, steps=20, save_every=10))
+    (run.checkpoints()[-1][1] / "model.safetensors").write_bytes(b"torn")
+    assert wear(Line().model, run) == 10
+    assert "checkpoint of step 20 was passed over" in caplog.text

@@ -8,6 +8,7 @@ ones' tasks.
     best_weights    its newest weights: the averaged ones where there are any
 """
 
+import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -20,6 +21,8 @@ from rayformer.engine.launch import Launch
 from rayformer.engine.plan import Plan
 from rayformer.engine.task import Chain, Stage, Task
 from rayformer.runs.run import Run
+
+LOG = logging.getLogger(__name__)
 
 
 def train_chain(
@@ -131,7 +134,9 @@ def wear(model: nn.Module, run: Run) -> int:
 
 def best_weights(run: Run) -> tuple[dict[str, Tensor], int]:
     """Of the newest whole checkpoint, the averaged weights where there are any, and the step they are of."""
-    found, _ = read_checkpoint(run)
+    found, remarks = read_checkpoint(run)
+    for remark in remarks:
+        LOG.warning("%s: %s", run.path, remark)
     if found is None:
         stages = " or ".join(str(stage.path) for _, stage in run.stages())
         if stages:

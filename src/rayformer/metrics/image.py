@@ -124,14 +124,14 @@ def open_lpips(backbone: Path | None) -> Lpips | NoLpips:
     """
     if backbone is None:
         return NoLpips(
-            "LPIPS was not measured: it needs AlexNet's ImageNet weights "
+            "LPIPS is not measured: it needs AlexNet's ImageNet weights "
             "(torchvision's alexnet-owt-7be5be79.pth)."
         )
     if not backbone.is_file():
-        return NoLpips(f"LPIPS was not measured: there is no file {backbone}.")
+        return NoLpips(f"LPIPS is not measured: there is no file {backbone}.")
     heads = _heads()
     if heads is None:
-        return NoLpips("LPIPS was not measured: the installed torchmetrics does not bring its learned heads.")
+        return NoLpips("LPIPS is not measured: the installed torchmetrics does not bring its learned heads.")
     lpips = Lpips()
     try:
         weights = torch.load(backbone, map_location="cpu", weights_only=True)

@@ -38,7 +38,7 @@ ENTRIES = (
         module="rayformer.recipes.nerf",
         system="NeRF: a scene as one function of place and direction",
         paper="Mildenhall et al. 2020, arXiv:2003.08934",
-        takes="posed photos (transforms.json, Blender, COLMAP, LLFF)",
+        takes="posed photos (transforms.json, Blender, COLMAP, LLFF, KITTI)",
         gives="new views with depth; psnr_db, ssim",
         abilities=("render",),
     ),

@@ -115,6 +115,10 @@ def open_run(path: Path | str, device: str = "auto", source: str | None = None) 
     run, manifest = opened.root, opened.manifest
     name = manifest["recipe"]
     recipe = index.load(name)
+    if "config" not in manifest:
+        raise RunError(
+            f"{run.path}/run.yaml holds no config: the run was stopped before it began; train again"
+        )
     config = from_plain(recipe.config, manifest["config"], where=str(run.path / "run.yaml"))
     if source is not None:
         config = _with_whole_path(replace(config, data=replace(config.data, source=source)))
@@ -208,7 +212,8 @@ def _describe(device: torch.device) -> str:
     if device.type == "cuda":
         return f"cuda: {torch.cuda.get_device_name(device)}"
     if device.type == "cpu":
-        return f"cpu, {torch.get_num_threads()} threads"
+        threads = torch.get_num_threads()
+        return f"cpu, {threads} thread{'s' if threads > 1 else ''}"
     return str(device)
 
 

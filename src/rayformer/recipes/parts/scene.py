@@ -249,9 +249,15 @@ class SceneTask:
             error_colours(error),
             depth_colours(rendering.depth, near, max(far, near + 1e-6)),
         ]
+        spoken = {
+            "psnr_db": ("PSNR", ".2f", " dB"),
+            "ssim": ("SSIM", ".3f", ""),
+            "lpips": ("LPIPS", ".3f", ""),
+        }
         said = ", ".join(
-            f"{_SPOKEN.get(key, key)} {value:.{2 if key == 'psnr_db' else 3}f}"
-            for key, value in scores.items()
+            f"{word} {scores[key]:{form}}{unit}"
+            for key, (word, form, unit) in spoken.items()
+            if key in scores
         )
         return side_by_side(
             [Picture(pixels) for pixels in pictures],
@@ -263,9 +269,6 @@ class SceneTask:
         if not self._shown:
             self._measure()
         return self._shown
-
-
-_SPOKEN = {"psnr_db": "PSNR (dB)", "ssim": "SSIM", "lpips": "LPIPS"}
 
 
 def _scores(
@@ -290,7 +293,8 @@ def open_scene(config: SceneConfig, options: SceneTraining, setting: Setting) ->
     else:
         scene = read_record(path)
         if setting.other_data:  # in the frame that the field was trained in
-            scene = read_scene(config, frame=scene.normalisation, distances=(scene.near, scene.far))
+            other = read_scene(config, frame=scene.normalisation, distances=(scene.near, scene.far))
+            scene = replace(other, forward_facing=scene.forward_facing)  # in NDC only if it was trained in it
     lpips = open_lpips(options.lpips_backbone)
     remarks = [*scene.remarks, *([lpips.reason] if isinstance(lpips, NoLpips) else [])]
     counts = {name: len(scene.split(name)) for name in ("train", "val", "test")}
