@@ -37,21 +37,21 @@ ENTRIES = (
         paper="Mildenhall et al. 2020, table 2 and fig. 4",
         statement="a complete NeRF beats one without view dependence, "
         "which beats one without positional encoding",
-        minutes=15,
+        minutes=6,
     ),
     Entry(
         name="view-dependence",
         module="rayformer.claims.view_dependence",
         paper="Mildenhall et al. 2020, fig. 3",
         statement="the field learns which colour a glossy surface point sends into which direction",
-        minutes=6,
+        minutes=8,
     ),
     Entry(
         name="coarse-to-fine",
         module="rayformer.claims.coarse_to_fine",
         paper="Mildenhall et al. 2020, section 5.2 and table 2",
         statement="sampling where a first pass found matter beats uniform sampling with as many queries",
-        minutes=10,
+        minutes=4,
     ),
 )
 

@@ -1,10 +1,15 @@
 """NeRF (Mildenhall et al. 2020, arXiv:2003.08934): posed photographs in, new views with depth out.
 
-    rayformer train nerf --data demo
+    rayformer train nerf --data my_photos
     rayformer train nerf --data demo --smoke
 
-RESULTS
-"""
+The paper's settings ask for days on a large GPU: 500,000 steps on NeRF's lego reach 32.54 dB there. Measured on two
+cores of an AMD EPYC with AVX512-BF16, November 2026, on the drawn still life at 100 px:
+
+    rayformer train nerf --data demo --data.near 2.5 --data.far 5.5 --model.width 128 --model.depth 4 --model.skip-after 1 --model.position-octaves 7 --model.coarse-samples 24 --model.fine-samples 24 --scene.rays 512 --scene.samples-at-once 8192 --scene.precrop-steps 0 --plan.steps 20000 --plan.minutes 4 --plan.optim.rate 5e-3 --plan.schedule.final 0.05
+
+    4 minutes, 2,006 steps: 24.7 dB, SSIM 0.909 on 12 held-out views. The smoke size, at 40 px: under a minute.
+"""  # noqa: E501
 
 from dataclasses import dataclass
 
