@@ -2,6 +2,7 @@
 surprises."""
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,10 @@ HERE = Path(__file__).parent
 
 # As on the command line (`cli.main.share_the_cores`), and like there before torch is imported.
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+
+# A shell that starts a suite in the background lets it ignore Ctrl-C, which some tests send to themselves.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture
