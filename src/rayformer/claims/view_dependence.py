@@ -32,8 +32,9 @@ GRAZING = math.radians(80)
 """The angle from the normal at the rim."""
 PHOTOGRAPHED = (math.radians(14), math.radians(68))
 """Heights above the horizon from which the still life was photographed."""
-AWAY, REACH = 4.0, 0.15
-"""From where the point is looked at, and how far before and behind it, in scene units."""
+AWAY, REACH = 4.0, 0.04
+"""From where the point is looked at, and how far before and behind it, in scene units. A longer look would
+see into the ball, where a field that may not see the direction builds the mirror image of a highlight."""
 
 
 def cells(smoke: bool) -> Sequence[Cell]:
@@ -98,21 +99,21 @@ def learned(row: Measured, directions: Float[Tensor, "points 3"]) -> Float[Tenso
 
 
 def judge(measured: Mapping[str, Measured]) -> Verdict:
-    """Over the photographed directions: is the learned radiance nearer to the truth than any one colour
-    could be?"""
+    """How much of the variance of the true radiance over the photographed directions each field explains."""
     sky = ball_hemisphere()
     directions = -sky.outward[sky.photographed]
     truth = radiance(torch.tensor(BALL_POINT, dtype=torch.float64), directions)
-    off = lambda colours: (colours - truth).square().mean().sqrt().item()  # noqa: E731
-    errors = {name: off(learned(row, directions)) for name, row in measured.items()}
-    constant = off(truth.mean(dim=0, keepdim=True).expand_as(truth))
-    sees, blind = errors.values()
+    varies = (truth - truth.mean(dim=0)).square().mean().item()
+    explained = {
+        name: 1 - (learned(row, directions) - truth).square().mean().item() / varies
+        for name, row in measured.items()
+    }
+    sees, blind = explained.values()
     return Verdict(
-        holds=sees < 0.7 * constant and sees < 0.7 * blind,
-        reason=f"over the directions photographed, the learned radiance is off by {sees:.3f} (root "
-        "mean square, colours 0 to 1); the best "
-        f"single colour would be off by {constant:.3f}, and the field that does not see the direction "
-        f"is off by {blind:.3f}",
+        holds=sees > 1 / 3 and blind < 1 / 10,
+        reason="of how the point's colour varies over the directions photographed, the field explains "
+        f"{sees:.0%}; the one that may not see the direction explains {blind:.0%} (at least 33% and at most "
+        "10% were asked for)",
     )
 
 
