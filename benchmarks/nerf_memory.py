@@ -66,7 +66,7 @@ def main() -> None:
     )
     print("| training photographs of 200 x 200 | their bytes, MiB | peak, MiB |\n|---|---|---|")
     with tempfile.TemporaryDirectory() as folder:
-        for count in (15, 60, 240):
+        for count in (15, 60, 120):
             scene = Path(folder) / str(count)
             scene.mkdir()
             draw_still_life(scene, size=200, train=count, val=3, test=3)
