@@ -13,8 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from rayformer.claims.claim import Cell, Claim, Measured, Verdict
-from rayformer.claims.scenes import modest_nerf, same_view
-from rayformer.runs.pictures import Picture
+from rayformer.claims.scenes import modest_nerf, two_views
 
 
 def cells(smoke: bool) -> Sequence[Cell]:
@@ -35,10 +34,6 @@ def judge(measured: Mapping[str, Measured]) -> Verdict:
     )
 
 
-def draw(measured: Mapping[str, Measured]) -> Mapping[str, Picture]:
-    return {f"view-{number}": same_view(measured, number) for number in range(2)}
-
-
 CLAIM = Claim(
     name="coarse-to-fine",
     statement="sampling where a first pass found matter beats uniform sampling with as many queries",
@@ -46,5 +41,5 @@ CLAIM = Claim(
     metrics=("psnr_db", "ssim"),
     cells=cells,
     judge=judge,
-    draw=draw,
+    draw=two_views,
 )

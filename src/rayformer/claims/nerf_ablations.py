@@ -11,8 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from rayformer.claims.claim import Cell, Claim, Measured, Verdict
-from rayformer.claims.scenes import modest_nerf, same_view
-from rayformer.runs.pictures import Picture
+from rayformer.claims.scenes import modest_nerf, two_views
 
 
 def cells(smoke: bool) -> Sequence[Cell]:
@@ -39,10 +38,6 @@ def judge(measured: Mapping[str, Measured]) -> Verdict:
     )
 
 
-def draw(measured: Mapping[str, Measured]) -> Mapping[str, Picture]:
-    return {f"view-{number}": same_view(measured, number) for number in range(2)}
-
-
 CLAIM = Claim(
     name="nerf-ablations",
     statement=(
@@ -52,5 +47,5 @@ CLAIM = Claim(
     metrics=("psnr_db", "ssim"),
     cells=cells,
     judge=judge,
-    draw=draw,
+    draw=two_views,
 )

@@ -50,3 +50,8 @@ def same_view(measured: Mapping[str, Measured], number: int = 0) -> Picture:
         panels.append(Picture(loaded.recipe.render(loaded).picture(view.camera).colour))  # type: ignore[misc]
         labels.append(f"{name}: {row.results[0]['psnr_db']:.1f} dB")
     return side_by_side(panels, labels, caption=f"one held-out view; {'; '.join(labels[1:])}")
+
+
+def two_views(measured: Mapping[str, Measured]) -> Mapping[str, Picture]:
+    """The first two held-out views: what claims about picture quality show."""
+    return {f"view-{number}": same_view(measured, number) for number in range(2)}
