@@ -1,7 +1,7 @@
 """A run from the command line, refused in words, before torch is imported, where nothing can be done with it.
 
 begun_run   a run folder that training was begun in, of a recipe that there is
-open_able   the run loaded for one ability of its recipe
+open_able   the run loaded for one ability of its recipe; refuse_unable, the check alone
 """
 
 from pathlib import Path
@@ -36,7 +36,15 @@ def begun_run(path: Path) -> Run:
 
 def open_able(path: Path, ability: str, device: str) -> "Loaded":
     """The run at `path`, loaded. Raises RunError, before any torch, if its recipe lacks the ability."""
-    recipe = str(begun_run(path).manifest["recipe"])
+    refuse_unable(path, str(begun_run(path).manifest["recipe"]), ability)
+
+    from rayformer.recipes.open_run import open_run
+
+    return open_run(path, device)
+
+
+def refuse_unable(path: Path, recipe: str, ability: str) -> None:
+    """Raise RunError if runs of `recipe`, of which `path` is one, lack the ability."""
     if ability not in entry(recipe).abilities:
         able = [other.name for other in ENTRIES if ability in other.abilities]
         has = ", ".join(("eval", *entry(recipe).abilities, "report"))
@@ -44,7 +52,3 @@ def open_able(path: Path, ability: str, device: str) -> "Loaded":
             f"{path}: a {recipe} run cannot {ability}; it can {has}."
             + (f"\n`rayformer {ability}` works on runs of {', '.join(able)}." if able else "")
         )
-
-    from rayformer.recipes.open_run import open_run
-
-    return open_run(path, device)

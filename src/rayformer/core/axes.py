@@ -12,6 +12,7 @@ AXES: dict[str, str] = {
     "coarse": "samples, or edges, of the first pass along a ray",
     "extra": "samples added where the first pass found matter",
     "points": "places in space, in no order",
+    "faces": "triangles of a mesh",
     "views": "photographs of a scene, each with its camera",
     "octaves": "doublings of a frequency",
     "dims": "coordinates of a place or a direction",

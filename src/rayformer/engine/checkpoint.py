@@ -2,7 +2,7 @@
 
     save_checkpoint      write under a temporary name, sync, rename: the last good one always survives
     read_checkpoint      the newest folder that is whole; torn ones are named and passed over
-    open_checkpoint      one folder; read_tensors, one file of it
+    open_checkpoint      one folder; read_tensors, one file of it; write_tensors, the way there
     put_model            tensors into a model, whose parameters may have grown since it was built
     remove_old           keep the last two and the best
 
@@ -76,7 +76,7 @@ def save_checkpoint(
             if any(hasattr(tensor, "full_tensor") for tensor in content.values()):
                 _write_split(draft, name, content, launch)
             else:
-                _leading(launch, lambda: _write_whole(draft / f"{name}.safetensors", content))  # noqa: B023
+                _leading(launch, lambda: write_tensors(draft / f"{name}.safetensors", content))  # noqa: B023
         _leading(launch, lambda: _complete(draft, final, state))
     except _Refused as refused:
         if launch.leads:
@@ -128,7 +128,10 @@ def _complete(draft: Path, final: Path, state: State) -> None:
     sync_folder(final.parent)
 
 
-def _write_whole(path: Path, content: Mapping[str, Tensor]) -> None:
+def write_tensors(
+    path: Path, content: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None
+) -> None:
+    """One safetensors file that `read_tensors` reads, with texts by name in its head."""
     # Names that share one tensor (tied weights) are stored once; the header says which name stands for which.
     kept: dict[tuple[int, tuple[int, ...], tuple[int, ...]], str] = {}
     tensors, aliases = {}, {}
@@ -144,7 +147,8 @@ def _write_whole(path: Path, content: Mapping[str, Tensor]) -> None:
                 if not tensor.is_contiguous() or _shares(tensor)
                 else tensor.cpu()
             )
-    save_file(tensors, path, metadata={"aliases": json.dumps(aliases), "format": "pt"})
+    head = {**(metadata or {}), "aliases": json.dumps(aliases), "format": "pt"}
+    save_file(tensors, path, metadata=head)
     with open(path, "rb+") as file:
         os.fsync(file.fileno())
 

@@ -5,6 +5,7 @@
     Group           parameters that share a rate and a decay, declared beside the model
     Stage, Chain    a recipe is a chain of stages; each trains one task by one plan
     Setting         what a recipe is told when it builds its chain
+    Export          a format that a finished run is written in
     Recipe          a config, its smoke size, and what a finished run can be used for
 
 The gradient of a step is the gradient of the mean over the whole batch, however it is cut: piece losses are
@@ -146,6 +147,23 @@ class Setting:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Export:
+    """A format that a finished run is written in, for other programs."""
+
+    does: str
+    """One line of help: what is written."""
+    options: Any
+    """An instance of a config class, whose fields are the options of the format and their defaults."""
+    write: Callable[[Any, Any, Path], Mapping[str, Any]]
+    """(loaded run, options, path) -> numbers by name that a person should know of what was written. The path
+    does not exist, or may be made anew."""
+    name: str
+    """What the file is called, without suffix, where nobody says."""
+    suffixes: tuple[str, ...] = ()
+    """Of the file, in lower case, the usual one first; none: a folder."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Recipe:
     """One system, wired. `default` and `smoke` are instances of the recipe's config class."""
 
@@ -154,7 +172,8 @@ class Recipe:
     build: Callable[[Any, Setting], Chain]
     predict: Callable[..., Any] | None = None
     render: Callable[..., Any] | None = None
-    exports: Mapping[str, Callable[..., Path]] = field(default_factory=dict)
+    exports: Mapping[str, Export] = field(default_factory=dict)
+    """By the name of the format."""
 
     @property
     def config(self) -> type:

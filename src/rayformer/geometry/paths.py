@@ -1,9 +1,11 @@
 """Camera paths: the flights that a trained scene is shown by.
 
-    orbit       around the scene, where the cameras of the photographs went
-    spiral      small loops in front of a scene that all photographs face (as LLFF and NeRF show theirs)
-    through     smoothly through given poses, for instance the test views
-    keyframes   a flight written down in a JSON file
+    orbit            around the scene, where the cameras of the photographs went
+    spiral           small loops in front of a scene that all photographs face (as LLFF and NeRF show theirs)
+    through          smoothly through given poses, for instance the test views
+    keyframes        a flight written down in a JSON file
+    keyframes_text   the way back: keyframes as the text of such a file
+    fly              where a flight through keyframes is at given times
 
 The first three give poses; `keyframes` gives cameras, since a file also chooses angle and size. The first and
 last pose of orbit and spiral follow on each other, so that the video can loop.
@@ -22,6 +24,7 @@ Catmull-Rom spline, rotations a spline of continuous angular speed, angles a str
 
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -138,6 +141,35 @@ def _rotations(poses: Tensor):
     return Rotation.from_matrix(poses[:, :3, :3].numpy())
 
 
+@dataclass(frozen=True, eq=False)
+class Keyframe:
+    """Where a flight is at one time."""
+
+    time: float
+    """In seconds from the start."""
+    pose: Float[Tensor, "4 4"]
+    fov_y_degrees: float
+
+
+def fly(stops: Sequence[Keyframe], when: Float[np.ndarray, "frames"]) -> list[tuple[Tensor, float]]:
+    """Pose and vertical angle at the times `when` of the smooth flight through `stops`, whose times rise."""
+    times = np.array([stop.time for stop in stops])
+    poses = torch.stack([stop.pose.double() for stop in stops])
+    flight = [poses[0]] * len(when) if len(stops) == 1 else _flight(times, poses, when)
+    views = np.interp(when, times, [stop.fov_y_degrees for stop in stops])
+    return [(pose, float(view)) for pose, view in zip(flight, views, strict=True)]
+
+
+def keyframes_text(stops: Sequence[Keyframe], fps: float | int = 24) -> str:
+    """`stops` as the text of a camera-path file, which `keyframes` reads back to the last bit."""
+    rows = [
+        f'  {{"time": {float(stop.time)!r}, "fov_y_degrees": {float(stop.fov_y_degrees)!r},\n'
+        f'   "pose": {stop.pose.double().tolist()}}}'
+        for stop in stops
+    ]
+    return f'{{"fps": {fps},\n "keyframes": [\n' + ",\n".join(rows) + "\n]}\n"
+
+
 @dataclass(frozen=True)
 class CameraPath:
     """A flight as its file gives it, in the coordinates of the file."""
@@ -160,26 +192,23 @@ def keyframes(path: Path, size: tuple[int, int], frames: int | None = None) -> C
     stops = plan.get("keyframes")
     if not isinstance(stops, list) or not stops:
         raise DataError(f"{path}: 'keyframes' must be a list of at least one keyframe")
-    times, poses, angles = [], [], []
+    read: list[Keyframe] = []
     for number, stop in enumerate(stops):
         where = f"{path}: keyframe {number}"
         if not isinstance(stop, dict):
             raise DataError(f"{where} must be an object with time, pose and fov_y_degrees, but is {stop!r}")
-        times.append(_number(stop, "time", where, positive=False))
-        angles.append(_number(stop, "fov_y_degrees", where))
-        poses.append(_pose(stop.get("pose"), where))
-        if number and times[-1] <= times[-2]:
-            raise DataError(f"{where}: times must rise, but {times[-1]:g} s comes after {times[-2]:g} s")
-        if angles[-1] >= 180:
-            raise DataError(f"{where}: 'fov_y_degrees' must lie below 180, but is {angles[-1]:g}")
-    count = frames or max(1, round((times[-1] - times[0]) * fps) + 1)
-    when = np.linspace(times[0], times[-1], count)
-    still = len(stops) == 1
-    flight = [poses[0]] * count if still else _flight(np.array(times), torch.stack(poses), when)
-    views = np.interp(when, times, angles)
-    cameras = (
-        Camera.from_fov(width, height, float(view), pose) for view, pose in zip(views, flight, strict=True)
-    )
+        time = _number(stop, "time", where, positive=False)
+        angle = _number(stop, "fov_y_degrees", where)
+        pose = _pose(stop.get("pose"), where)
+        if read and time <= read[-1].time:
+            raise DataError(f"{where}: times must rise, but {time:g} s comes after {read[-1].time:g} s")
+        if angle >= 180:
+            raise DataError(f"{where}: 'fov_y_degrees' must lie below 180, but is {angle:g}")
+        read.append(Keyframe(time, pose, angle))
+    start, end = read[0].time, read[-1].time
+    count = frames or max(1, round((end - start) * fps) + 1)
+    flight = fly(read, np.linspace(start, end, count))
+    cameras = (Camera.from_fov(width, height, view, pose) for pose, view in flight)
     return CameraPath(fps, tuple(cameras))
 
 

@@ -20,6 +20,20 @@ class Similarity:
     def identity(cls) -> "Similarity":
         return cls(1.0, torch.eye(3, dtype=torch.float64), torch.zeros(3, dtype=torch.float64))
 
+    @classmethod
+    def fit(cls, points: Float[Tensor, "points 3"], targets: Float[Tensor, "points 3"]) -> "Similarity":
+        """The similarity that brings `points` nearest to their `targets`, in the least squares
+        (Umeyama 1991). At least three points, not all on one line, settle it."""
+        points, targets = points.double(), targets.double()
+        middle, goal = points.mean(dim=0), targets.mean(dim=0)
+        away = points - middle
+        U, stretches, Vt = torch.linalg.svd((targets - goal).T @ away)
+        signs = torch.ones(3, dtype=torch.float64)
+        signs[2] = torch.linalg.det(U) * torch.linalg.det(Vt)  # a turn, never a mirror
+        rotation = U @ torch.diag(signs.sign()) @ Vt
+        scale = ((stretches * signs.sign()).sum() / away.square().sum()).item()
+        return cls(scale, rotation, goal - scale * rotation @ middle)
+
     @property
     def is_identity(self) -> bool:
         unturned = torch.equal(self.rotation, torch.eye(3).to(self.rotation))

@@ -40,7 +40,7 @@ ENTRIES = (
         paper="Mildenhall et al. 2020, arXiv:2003.08934",
         takes="posed photos (transforms.json, Blender, COLMAP, LLFF, KITTI)",
         gives="new views with depth; psnr_db, ssim",
-        abilities=("render",),
+        abilities=("render", "export"),
     ),
 )
 

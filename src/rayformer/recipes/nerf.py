@@ -20,6 +20,7 @@ from rayformer.engine.task import Chain, Recipe, Setting, Stage
 from rayformer.fields.nerf import NeRF, NeRFConfig
 from rayformer.recipes.parts.open import Loaded
 from rayformer.recipes.parts.scene import SceneTask, SceneTraining, open_scene
+from rayformer.recipes.parts.scene_export import SCENE_EXPORTS
 from rayformer.recipes.parts.scene_view import SceneView
 
 
@@ -70,4 +71,4 @@ def render(loaded: Loaded) -> SceneView:
     return SceneView(task.field, task.window, loaded.device, loaded.precision)
 
 
-RECIPE = Recipe(default=DEFAULT, smoke=SMOKE, build=build, render=render)
+RECIPE = Recipe(default=DEFAULT, smoke=SMOKE, build=build, render=render, exports=SCENE_EXPORTS)

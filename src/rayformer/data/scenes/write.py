@@ -14,29 +14,33 @@ from rayformer.data.scenes.normalise import ROOM
 from rayformer.data.scenes.scene import Scene, View
 
 
-def write_transforms(scene: Scene, folder: Path) -> Path:
-    """Write `folder`/transforms.json with photographs and masks beside it, and return its path."""
+def write_transforms(scene: Scene, folder: Path, photos: bool = True) -> Path:
+    """Write `folder`/transforms.json with photographs and masks beside it, and return its path.
+
+    Without `photos`, nothing is copied, and the file names them where they are.
+    """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    for view in scene.views:
+    names = {view.name: view.name if photos else str(view.image.resolve()) for view in scene.views}
+    for view in scene.views if photos else ():
         _copy(view.image, folder / view.name)
         if view.mask:
             _copy(view.mask, folder / _mask_name(view))
     whole: dict = {
         "camera_model": "OPENCV",
-        "frames": [_frame(view, scene.normalisation.scale) for view in scene.views],
+        "frames": [_frame(view, names[view.name], scene.normalisation.scale, photos) for view in scene.views],
     }
     for part in ("train", "val", "test"):
-        whole[f"{part}_filenames"] = [view.name for view in scene.split(part)]
+        whole[f"{part}_filenames"] = [names[view.name] for view in scene.split(part)]
     path = folder / "transforms.json"
     path.write_text(json.dumps(whole, indent=1), encoding="utf-8")
     return path
 
 
-def _frame(view: View, scale: float) -> dict:
+def _frame(view: View, name: str, scale: float, photos: bool) -> dict:
     camera, lens = view.original, view.original.lens
     frame = {
-        "file_path": view.name,
+        "file_path": name,
         "w": camera.width,
         "h": camera.height,
         "fl_x": camera.fx,
@@ -51,7 +55,7 @@ def _frame(view: View, scale: float) -> dict:
         "transform_matrix": camera.pose.tolist(),
     }
     if view.mask:
-        frame["mask_path"] = _mask_name(view)
+        frame["mask_path"] = _mask_name(view) if photos else str(view.mask.resolve())
     if view.near is not None and view.far is not None:
         frame["near"], frame["far"] = view.near / scale / ROOM[0], view.far / scale / ROOM[1]
     return frame

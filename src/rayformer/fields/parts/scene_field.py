@@ -36,3 +36,10 @@ class SceneField(Protocol):
     def render(self, rays: Rays, background: Float[Tensor, "rays 3"]) -> Rendered:
         """The best picture the field has of these rays, over `background`; the same every time."""
         ...
+
+    def radiance(
+        self, positions: Float[Tensor, "points 3"], directions: Float[Tensor, "points 3"]
+    ) -> tuple[Float[Tensor, "points"], Float[Tensor, "points 3"]]:
+        """Density in 1 / unit, and colour in [0, 1], at places in the space that rays are given in, each seen
+        along its own unit direction; the same every time."""
+        ...

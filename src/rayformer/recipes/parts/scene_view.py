@@ -38,16 +38,23 @@ class Rendering:
 class Window:
     scene: Scene
     ndc: bool = False
+    near: float | None = None
+    """Where rays begin, in scene units, if not where the scene says; NDC knows no other. Likewise far."""
+    far: float | None = None
+    behind: tuple[float, float, float] | None = None
+    """What is behind everything, if not what the scene says."""
 
     def rays(self, camera: Camera, pixels: Float[torch.Tensor, "rays 2"]) -> Rays:
         """The camera's rays through `pixels`, ready for the field."""
-        rays = camera_rays(camera, pixels, near=self.scene.near, far=self.scene.far)
+        near = self.scene.near if self.near is None else self.near
+        far = self.scene.far if self.far is None else self.far
+        rays = camera_rays(camera, pixels, near=near, far=far)
         return self.scene.to_ndc(rays) if self.ndc else rays
 
     @property
     def background(self) -> tuple[float, float, float]:
         """What is behind everything; black behind photographs, which have nothing behind."""
-        return self.scene.background or (0.0, 0.0, 0.0)
+        return self.behind or self.scene.background or (0.0, 0.0, 0.0)
 
 
 @torch.no_grad()
