@@ -92,7 +92,10 @@ def _train(
     print("step 10 of 10", file=sys.stderr)
     print(f"width {config.model.width}, steps {config.plan.steps}, {asked['device']}", file=sys.stderr)
     return SimpleNamespace(
-        run=run, result={"psnr_db": 21.5, "ssim": float("nan")}, interrupted=config.plan.steps == 13
+        run=run,
+        result={"psnr_db": 21.5, "ssim": float("nan")},
+        interrupted=config.plan.steps == 13,
+        window=None,
     )
 
 

@@ -51,7 +51,7 @@ def test_one_depth_has_one_colour_in_every_frame(tmp_path):
             np.testing.assert_array_equal(frame, depth_colours(np.full((12, 16), 1.0 + index), 1.0, 3.0))
 
 
-@pytest.mark.parametrize("ability", ["predict", "export"])
+@pytest.mark.parametrize("ability", ["predict"])
 def test_a_run_is_not_asked_for_what_its_recipe_cannot(trained, snapshot, ability):
     from rayformer.cli.abilities import open_able
     from rayformer.core.errors import RunError

@@ -88,7 +88,7 @@ def test_a_batch_over_many_cameras_equals_each_camera_by_itself():
     views = [camera(FOX), camera(STRONG), camera()]
     views[1] = views[1].at(look_at((3, 3, 3), (0, 0, 0)))
     pixels = torch.tensor([[3.5, 7.5], [20.0, 90.1], [53.5, 0.5]], dtype=torch.float64)
-    origins, directions = cast(
+    origins, directions, radii = cast(
         pixels,
         torch.stack([view.intrinsics for view in views]),
         torch.stack([view.lens.coefficients for view in views]),
@@ -98,6 +98,35 @@ def test_a_batch_over_many_cameras_equals_each_camera_by_itself():
         alone = camera_rays(view, pixels[row : row + 1], dtype=torch.float64)
         torch.testing.assert_close(origins[row], alone.origins[0])
         torch.testing.assert_close(directions[row], alone.directions[0])
+        torch.testing.assert_close(radii[row], alone.radii[0])
+
+
+@pytest.mark.parametrize("lens", [Lens(), FOX, STRONG], ids=["pinhole", "fox", "strong"])
+def test_a_radius_is_the_mean_distance_to_the_neighbouring_pixels_rays(lens):
+    """mip-NeRF's rule, by casting the neighbours: half a pixel to either side, at distance 1 along the ray's
+    own depth, times 2 / sqrt(12)."""
+    view, step = camera(lens), 1e-4
+    pixels = torch.tensor([[5.5, 3.5], [30.0, 50.0], [50.5, 90.5]], dtype=torch.float64)
+    on_plane = lambda place: (  # noqa: E731
+        (rays := camera_rays(view, place, dtype=torch.float64)).directions
+        / (rays.directions @ view.direction)[:, None]
+    )
+    apart = [
+        (on_plane(pixels + step * axis) - on_plane(pixels - step * axis)).norm(dim=-1) / (2 * step)
+        for axis in torch.eye(2, dtype=torch.float64)
+    ]
+    rays = camera_rays(view, pixels, dtype=torch.float64)
+    slant = rays.directions @ view.direction
+    torch.testing.assert_close(rays.radii, sum(apart) / 2 * slant * 2 / math.sqrt(12))
+
+
+def test_radii_go_with_their_rays_and_halve_with_the_pixels():
+    small, large = camera(), camera().scaled(*(2 * side for side in (camera().width, camera().height)))
+    place = torch.tensor([[5.5, 3.5], [30.0, 50.0]])
+    rays = camera_rays(small, place)
+    torch.testing.assert_close(camera_rays(large, 2 * place).radii, rays.radii / 2)
+    assert torch.equal(rays[1:].radii, rays.radii[1:])
+    assert rays.to(torch.float64).radii.dtype == torch.float64
 
 
 def test_scaling_the_picture_moves_no_ray():

@@ -40,7 +40,8 @@ WRITTEN = [
 @pytest.mark.parametrize("entry", RECIPES, ids=lambda entry: entry.name)
 def test_a_recipe_can_what_the_index_says(entry):
     recipe = load(entry.name)
-    abilities = {"predict": recipe.predict, "render": recipe.render, "export": recipe.exports}
+    abilities = {"predict": recipe.predict, "render": recipe.render, "view": recipe.render}
+    abilities["export"] = recipe.exports
     assert set(entry.abilities) == {name for name, ability in abilities.items() if ability}
 
 

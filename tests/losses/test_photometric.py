@@ -2,7 +2,7 @@
 
 import torch
 
-from rayformer.losses.photometric import squared_error
+from rayformer.losses.photometric import charbonnier, squared_error
 from rayformer.metrics.image import psnr_db
 
 
@@ -20,3 +20,12 @@ def test_a_tenth_off_everywhere_is_an_error_of_a_hundredth():
 def test_psnr_is_minus_ten_times_the_logarithm_of_the_error():
     a, b = torch.rand(2, 1, 3, 8, 8, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(psnr_db(a, b)[0], -10 * squared_error(a, b).log10())
+
+
+def test_charbonniers_error_is_the_absolute_one_but_for_its_tip():
+    a, b = torch.rand(2, 50, 3, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(charbonnier(a, b), (a - b).abs().mean(), atol=1e-3, rtol=0)
+    torch.testing.assert_close(charbonnier(a, a), torch.tensor(0.001))
+    a.requires_grad_()
+    charbonnier(a, a.detach()).backward()
+    assert torch.equal(a.grad, torch.zeros(50, 3))

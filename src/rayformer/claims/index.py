@@ -53,6 +53,14 @@ ENTRIES = (
         statement="sampling where a first pass found matter beats uniform sampling with as many queries",
         minutes=4,
     ),
+    Entry(
+        name="anti-aliasing",
+        module="rayformer.claims.anti_aliasing",
+        paper="Barron et al. 2023, section 5",
+        statement="a grid that is asked about cones loses less as pixels grow "
+        "than one that is asked about points",
+        minutes=12,
+    ),
 )
 
 

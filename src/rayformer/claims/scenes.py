@@ -40,16 +40,24 @@ def same_view(measured: Mapping[str, Measured], number: int = 0) -> Picture:
     """Held-out view `number` as every cell renders it, beside the photograph."""
     panels, labels = [], []
     for name, row in measured.items():
-        loaded = open_run(row.runs[0])
-        scene = loaded.task.scene
-        view = scene.split("test")[number]
+        photograph, rendered = render_view(row, number)
         if not panels:
-            photograph = PixelStore(replace(scene, views=(view,)), "test").view(0)[1]
-            panels.append(Picture((photograph.numpy() * 255).round().astype(np.uint8)))
+            panels.append(photograph)
             labels.append("photograph")
-        panels.append(Picture(loaded.recipe.render(loaded).picture(view.camera).colour))  # type: ignore[misc]
+        panels.append(rendered)
         labels.append(f"{name}: {row.results[0]['psnr_db']:.1f} dB")
     return side_by_side(panels, labels, caption=f"one held-out view; {'; '.join(labels[1:])}")
+
+
+def render_view(row: Measured, number: int = 0, scale: int = 1) -> tuple[Picture, Picture]:
+    """Held-out view `number` at one of its sizes: the photograph, and what the first run of a cell makes of
+    it."""
+    loaded = open_run(row.runs[0])
+    scene = loaded.task.scene
+    view = [view for view in scene.split("test") if view.scale == scale][number]
+    photograph = PixelStore(replace(scene, views=(view,)), "test").view(0)[1]
+    rendered = loaded.recipe.render(loaded).picture(view.camera).colour  # type: ignore[misc]
+    return Picture((photograph.numpy() * 255).round().astype(np.uint8)), Picture(rendered)
 
 
 def two_views(measured: Mapping[str, Measured]) -> Mapping[str, Picture]:

@@ -1,7 +1,7 @@
 """A run from the command line, refused in words, before torch is imported, where nothing can be done with it.
 
 begun_run   a run folder that training was begun in, of a recipe that there is
-open_able   the run loaded for one ability of its recipe; refuse_unable, the check alone
+able_run    the same, of a recipe that has an ability; open_able, loaded
 """
 
 from pathlib import Path
@@ -34,17 +34,10 @@ def begun_run(path: Path) -> Run:
     return run
 
 
-def open_able(path: Path, ability: str, device: str) -> "Loaded":
-    """The run at `path`, loaded. Raises RunError, before any torch, if its recipe lacks the ability."""
-    refuse_unable(path, str(begun_run(path).manifest["recipe"]), ability)
-
-    from rayformer.recipes.open_run import open_run
-
-    return open_run(path, device)
-
-
-def refuse_unable(path: Path, recipe: str, ability: str) -> None:
-    """Raise RunError if runs of `recipe`, of which `path` is one, lack the ability."""
+def able_run(path: Path, ability: str) -> Run:
+    """The run at `path`. Raises RunError if its recipe lacks the ability, with what it has."""
+    run = begun_run(path)
+    recipe = str(run.manifest["recipe"])
     if ability not in entry(recipe).abilities:
         able = [other.name for other in ENTRIES if ability in other.abilities]
         has = ", ".join(("eval", *entry(recipe).abilities, "report"))
@@ -52,3 +45,13 @@ def refuse_unable(path: Path, recipe: str, ability: str) -> None:
             f"{path}: a {recipe} run cannot {ability}; it can {has}."
             + (f"\n`rayformer {ability}` works on runs of {', '.join(able)}." if able else "")
         )
+    return run
+
+
+def open_able(path: Path, ability: str, device: str) -> "Loaded":
+    """The run at `path`, loaded. Raises RunError, before any torch, if its recipe lacks the ability."""
+    able_run(path, ability)
+
+    from rayformer.recipes.open_run import open_run
+
+    return open_run(path, device)

@@ -65,6 +65,13 @@ COMMANDS = (
         ability="render",
     ),
     Command(
+        name="view",
+        takes="RUN [--host ADDRESS] [--port N]",
+        does="fly through a trained scene in the browser; save camera paths and snapshots",
+        module="rayformer.cli.view",
+        ability="view",
+    ),
+    Command(
         name="report",
         takes="RUN",
         does="one self-contained HTML page about a run",
@@ -76,6 +83,12 @@ COMMANDS = (
         does="the model in a format that other programs read",
         module="rayformer.cli.export",
         ability="export",
+    ),
+    Command(
+        name="scene",
+        takes="PHOTOS_OR_VIDEO --out DIR",
+        does="cameras for photos or a video, by structure from motion, as transforms.json",
+        module="rayformer.cli.scene",
     ),
     Command(
         name="reproduce",

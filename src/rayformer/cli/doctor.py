@@ -1,6 +1,7 @@
 """`rayformer doctor`: what this machine offers, what is installed, how fast it is.
 
 examine         everything, as plain values
+kernels         what compiles our hot loops, and how many an earlier run left compiled
 extras          optional packages: there, or the command that installs them
 mlp_speed       one second of the matrix work that training spends its time in
 """
@@ -58,10 +59,26 @@ def examine(wish: str = "auto") -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "cores": _cores(),
         "memory_gib": _memory_gib(),
+        "kernels": kernels(),
         "extras": extras(),
         "versions": {"python": platform.python_version(), **{name: metadata.version(name) for name in SHOWN}},
         "system": platform.platform(),
         "speed": speed,
+    }
+
+
+def kernels() -> dict[str, Any]:
+    """Compilers of the hot loops: numba for processors, Triton for CUDA devices."""
+    from rayformer.kernels.cuda import missing, version
+    from rayformer.kernels.warm_up import kept
+
+    folder, count = kept()
+    return {
+        "numba": metadata.version("numba"),
+        "kept": count,
+        "folder": str(folder),
+        "triton": version(),
+        "triton_missing": missing(),
     }
 
 
@@ -136,6 +153,13 @@ def _as_text(found: dict[str, Any]) -> str:
             f"{name.removesuffix('_gflops')} {number:.0f} GFLOP/s" for name, number in found["speed"].items()
         ),
     ]
+    kernels = found["kernels"]
+    kept = f"{kernels['kept']} loops kept compiled" if kernels["kept"] else "nothing compiled yet; kept"
+    lines.append(f"kernels    processor: numba {kernels['numba']}, {kept} in {kernels['folder']}")
+    lines.append(
+        f"           CUDA: {kernels['triton_missing'] or 'Triton ' + kernels['triton']}"
+        + ("; plain torch instead" if kernels["triton_missing"] else "")
+    )
     for name, extra in found["extras"].items():
         lines.append(
             f"extra      {name}: " + ("present" if extra["present"] else f"absent; {extra['install']}")

@@ -10,12 +10,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rayformer.cli.abilities import begun_run, open_able, refuse_unable
+from rayformer.cli.abilities import able_run, open_able
 from rayformer.cli.options import Options, add_device, add_json
 from rayformer.cli.output import columns, give, number_lines
 from rayformer.cli.recipe_options import add_fields, configure
 from rayformer.core.errors import ConfigError, did_you_mean
-from rayformer.recipes.index import ENTRIES, entry, load
+from rayformer.recipes.index import ENTRIES, load
 
 if TYPE_CHECKING:
     from rayformer.engine.task import Export
@@ -48,9 +48,12 @@ def _options(usage: str) -> Options:
     )
     options.add_argument("--to", metavar="FORMAT", help="safetensors, or another that the recipe offers")
     options.add_argument(
-        "--out", metavar="PATH", type=Path, help="a file, or for some formats a folder, that is not there yet "
-        "(default: RUN/export/NAME, made anew)"
-    )  # fmt: skip
+        "--out",
+        metavar="PATH",
+        type=Path,
+        help="a file, or for some formats a folder, that is not there yet "
+        "(default: RUN/export/NAME, made anew)",
+    )
     add_device(options)
     add_json(options)
     return options
@@ -66,9 +69,7 @@ def _run_first(words: Sequence[str]) -> tuple[Path | None, list[str]]:
 
 def _formats(path: Path) -> Mapping[str, "Export"]:
     """What the run at `path` can be exported to. Raises RunError, before any torch, if it is nothing."""
-    recipe = str(begun_run(path).manifest["recipe"])
-    refuse_unable(path, recipe, "export")
-    return load(recipe).exports
+    return load(str(able_run(path, "export").manifest["recipe"])).exports
 
 
 def _format(name: str, formats: Mapping[str, "Export"], path: Path) -> "Export":
@@ -91,15 +92,11 @@ def _place(out: Path | None, run: Path, export: "Export") -> Path:
             + (f"but ends in {out.suffix}." if out.suffix else "but has no such ending.")
         )
     if out.is_file() or out.is_symlink() or (out.is_dir() and (export.suffixes or any(out.iterdir()))):
-        raise ConfigError(
-            f"--out {out} exists, and is not written over.\nRemove it, or give another --out."
-        )
+        raise ConfigError(f"--out {out} exists, and is not written over.\nRemove it, or give another --out.")
     above = next(folder for folder in out.absolute().parents if folder.exists())
     if not above.is_dir() or not os.access(above, os.W_OK):  # said before minutes of work, not after
-        raise ConfigError(
-            f"--out {out}: {above} is {'no folder' if not above.is_dir() else 'a folder that cannot be written in'}."
-            "\nGive another --out."
-        )
+        fault = "a folder that cannot be written in" if above.is_dir() else "a file, not a folder"
+        raise ConfigError(f"--out {out}: {above} is {fault}.\nGive another --out.")
     return out
 
 
@@ -111,8 +108,8 @@ def _explain(words: Sequence[str], usage: str) -> int:
     if path is None:
         able = ", ".join(entry.name for entry in ENTRIES if "export" in entry.abilities)
         options.epilog = (
-            "`rayformer export RUN --help` shows the formats of a run, `rayformer export RUN --to FORMAT --help` "
-            f"the options of one. Recipes whose runs are exported: {able}."
+            "`rayformer export RUN --help` shows the formats of a run, and with --to FORMAT the options of "
+            f"one. Recipes whose runs are exported: {able}."
         )
         options.print_help()
         return 0
@@ -122,7 +119,7 @@ def _explain(words: Sequence[str], usage: str) -> int:
         options.description = f"--to {values.to}: {export.does}."
         if export.suffixes:
             options.description += f" The file ends in {' or '.join(export.suffixes)}."
-        add_fields(options, export.options)
+        add_fields(options, export.options, title=values.to)
         options.print_help()
         return 0
     options.print_help()

@@ -54,13 +54,13 @@ def changed(before: Any, after: Any) -> list[str]:
     return [name for name in new if name not in old or old[name].default != new[name].default]
 
 
-def add_fields(parser: argparse.ArgumentParser, base: Any) -> None:
-    """A section of help for every part of the config."""
+def add_fields(parser: argparse.ArgumentParser, base: Any, title: str = "recipe") -> None:
+    """A section of help for every part of the config; `title` is that of the fields that are in no part."""
     sections: dict[str, Any] = {}
     for name, doc in field_docs(base).items():
         part = name.rpartition(".")[0]
         if part not in sections:
-            sections[part] = parser.add_argument_group(part or "recipe")
+            sections[part] = parser.add_argument_group(part or title)
         text = help_text(doc).replace("%", "%%")  # argparse would fill it in
         sections[part].add_argument(
             f"--{name}", metavar=_placeholder(doc.kind), help=text, default=argparse.SUPPRESS

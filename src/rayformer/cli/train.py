@@ -13,8 +13,9 @@ from typing import Any
 
 from rayformer.cli.abilities import begun_run
 from rayformer.cli.options import Options, add_device, add_json, whole_number
-from rayformer.cli.output import give, is_first_process, number_lines
+from rayformer.cli.output import give, is_first_process, number_lines, say
 from rayformer.cli.recipe_options import add_fields, changed, configure
+from rayformer.cli.view import HOST, claimed, port_number
 from rayformer.core.config import from_plain
 from rayformer.core.errors import ConfigError
 from rayformer.recipes.index import ENTRIES, entry, load
@@ -29,6 +30,7 @@ def run(words: Sequence[str], usage: str) -> int:
     if {"-h", "--help"} & set(words):
         return _explain(words, usage)
     job = read_job(words, usage)
+    address = claimed(HOST, job.view_port) if job.view and is_first_process() else None
 
     from rayformer.recipes.open_run import (
         train,
@@ -36,7 +38,7 @@ def run(words: Sequence[str], usage: str) -> int:
 
     outcome = train(
         job.recipe, job.config, out=job.out, seed=job.seed, device=job.device,
-        resume=job.resume, start=job.start, smoke=job.smoke, defaults=job.defaults,
+        resume=job.resume, start=job.start, smoke=job.smoke, defaults=job.defaults, view=address,
     )  # fmt: skip
     path = outcome.run.path
     summary = {"run": path, "interrupted": outcome.interrupted, "result": outcome.result}
@@ -52,6 +54,8 @@ def run(words: Sequence[str], usage: str) -> int:
             job.json,
             number_lines({**outcome.result, "run": path, "report": page}),
         )
+    if outcome.window:
+        outcome.window.stay(say)
     return 0
 
 
@@ -68,6 +72,8 @@ class Job:
     resume: Path | None
     start: str | None
     """Weights to start from: a run folder or a safetensors file."""
+    view: bool
+    view_port: int | None
     json: bool
 
 
@@ -81,6 +87,8 @@ def read_job(words: Sequence[str], usage: str) -> Job:
         "device": values.device,
         "resume": values.resume,
         "start": values.start,
+        "view": values.view or values.view_port is not None,
+        "view_port": values.view_port,
         "json": values.json,
     }
 
@@ -91,6 +99,8 @@ def read_job(words: Sequence[str], usage: str) -> Job:
                 f"{options.command} needs a recipe as its first word, or --resume RUN.\n"
                 f"Recipes: {known}; `rayformer list` tells more."
             )
+        if fixed["view"]:
+            _refuse_unwatchable(name)
         base = _base(name, values.smoke)
         config = configure(base, fields, f"{options.command} {name}", options.helps())
         return Job(
@@ -100,6 +110,8 @@ def read_job(words: Sequence[str], usage: str) -> Job:
     run = begun_run(values.resume)
     manifest = run.manifest
     recipe, seed, smoke = manifest["recipe"], manifest.get("seed", 0), manifest.get("smoke", False)
+    if fixed["view"]:
+        _refuse_unwatchable(recipe)
     base = from_plain(load(recipe).config, manifest["config"], where=str(run.path / "run.yaml"))
     config = configure(base, fields, f"{options.command} {recipe}", options.helps())
     other = [f"--{field}" for field in changed(base, config) if field not in MAY_CHANGE]
@@ -141,8 +153,26 @@ def _options(usage: str) -> Options:
     options.add_argument(
         "--from", metavar="RUN|FILE.safetensors", dest="start", help="start from its weights"
     )
+    options.add_argument(
+        "--view", action="store_true", help="watch in the browser while it trains, for a quarter of the time"
+    )
+    options.add_argument(
+        "--view-port",
+        metavar="N",
+        type=port_number,
+        help="--view on this port (default: 8080, or the next one that is free)",
+    )
     add_json(options)
     return options
+
+
+def _refuse_unwatchable(recipe: str) -> None:
+    if "view" not in entry(recipe).abilities:
+        able = ", ".join(other.name for other in ENTRIES if "view" in other.abilities)
+        raise ConfigError(
+            f"--view: a {recipe} run cannot be watched in the browser; runs of {able} can.\n"
+            "Leave it out, and see the pictures in the report."
+        )
 
 
 def _explain(words: Sequence[str], usage: str) -> int:

@@ -11,10 +11,12 @@ AXES: dict[str, str] = {
     "edges": "fenceposts between the samples of a ray: samples + 1",
     "coarse": "samples, or edges, of the first pass along a ray",
     "extra": "samples added where the first pass found matter",
+    "taps": "places that stand for one interval of a cone",
     "points": "places in space, in no order",
     "faces": "triangles of a mesh",
     "views": "photographs of a scene, each with its camera",
     "octaves": "doublings of a frequency",
+    "levels": "grids of one encoding, from coarse to fine",
     "dims": "coordinates of a place or a direction",
     # images, and anything with a raster
     "batch": "independent examples",

@@ -19,34 +19,46 @@ from rayformer.engine.checkpoint import put_model, read_checkpoint
 from rayformer.engine.fit import Outcome, fit
 from rayformer.engine.launch import Launch
 from rayformer.engine.plan import Plan
-from rayformer.engine.task import Chain, Stage, Task
+from rayformer.engine.task import Chain, Onlooker, Stage, Task
 from rayformer.runs.run import Run
 
 LOG = logging.getLogger(__name__)
 
 
 def train_chain(
-    chain: Chain, run: Run, seed: int, launch: Launch, say: Callable[[str], None] = lambda text: None
+    chain: Chain,
+    run: Run,
+    seed: int,
+    launch: Launch,
+    say: Callable[[str], None] = lambda text: None,
+    onlooker: Onlooker | None = None,
 ) -> dict[str, Outcome]:
-    """Train what is not finished yet; the outcome of every stage by name (a finished one gives its stored
-    result), up to the one that was interrupted, if one was.
+    """Train what is not finished yet, under the eyes of `onlooker`; the outcome of every stage by name (a
+    finished one gives its stored result), up to the one that was interrupted, if one was.
 
     Independent stages go on where one of them fails; the failures are raised together at the end. Each
     process then knows the outcomes of its own stages only.
     """
     if chain.independent:
-        return _train_independent(chain, run, seed, launch, say)
+        return _train_independent(chain, run, seed, launch, say, onlooker)
     tasks: dict[str, Task] = {}
     outcomes: dict[str, Outcome] = {}
     for stage in chain.stages:
-        outcomes[stage.name], tasks[stage.name] = _train_stage(chain, stage, tasks, run, seed, launch, say)
+        outcomes[stage.name], tasks[stage.name] = _train_stage(
+            chain, stage, tasks, run, seed, launch, say, onlooker
+        )
         if outcomes[stage.name].interrupted:
             break
     return outcomes
 
 
 def _train_independent(
-    chain: Chain, run: Run, seed: int, launch: Launch, say: Callable[[str], None]
+    chain: Chain,
+    run: Run,
+    seed: int,
+    launch: Launch,
+    say: Callable[[str], None],
+    onlooker: Onlooker | None,
 ) -> dict[str, Outcome]:
     outcomes: dict[str, Outcome] = {}
     faults: list[str] = []
@@ -56,7 +68,7 @@ def _train_independent(
         stage_run(chain, stage, run)  # others train in this run, too: it must not pass for an untrained one
     for stage in mine:
         try:
-            outcomes[stage.name], _ = _train_stage(chain, stage, {}, run, seed, alone, say)
+            outcomes[stage.name], _ = _train_stage(chain, stage, {}, run, seed, alone, say, onlooker)
         except UserError as error:
             faults.append(f"{stage.name}: {error}")
             continue
@@ -79,6 +91,7 @@ def _train_stage(
     seed: int,
     launch: Launch,
     say: Callable[[str], None],
+    onlooker: Onlooker | None,
 ) -> tuple[Outcome, Task]:
     """The stage's outcome, and its task wearing the weights that were evaluated."""
     task = stage.task(earlier)  # before its folder is made: a task that is refused leaves none behind
@@ -88,7 +101,7 @@ def _train_stage(
         say(f"stage {stage.name} is finished already")
         outcome = Outcome(done["steps"], done)
     else:
-        outcome = fit(stage, task, folder, seed, launch)
+        outcome = fit(stage, task, folder, seed, launch, onlooker)
         if outcome.interrupted:
             return outcome, task
         if stage.plan.shard and launch.grouped:

@@ -7,6 +7,7 @@
                   log          numbers into metrics.jsonl, a note beside the progress bar
                   evaluate     the val split, under the averaged weights where there are any
                   save         a checkpoint; the last two and the best are kept
+                  let_look     whoever watches the model while it trains
                   restore      the newest whole checkpoint
 
 Exactness: a batch, its randomness and the learning rate are pure functions of (seed, step), so 100 steps
@@ -45,7 +46,7 @@ from rayformer.engine.optim import build_optimiser, carry_over, load_state_by_na
 from rayformer.engine.precision import choose_precision
 from rayformer.engine.progress import Watch
 from rayformer.engine.schedule import rate_factor
-from rayformer.engine.task import Batch, Piece, Stage, Task
+from rayformer.engine.task import Batch, Onlooker, Piece, Stage, Task
 from rayformer.metrics.direction import higher_is_better
 from rayformer.runs.run import Run
 
@@ -58,14 +59,17 @@ class Outcome:
     interrupted: bool = False
 
 
-def fit(stage: Stage, task: Task, run: Run, seed: int, launch: Launch) -> Outcome:
-    """Train `task` by `stage.plan` into `run`, from its newest whole checkpoint if it has one.
+def fit(
+    stage: Stage, task: Task, run: Run, seed: int, launch: Launch, onlooker: Onlooker | None = None
+) -> Outcome:
+    """Train `task` by `stage.plan` into `run`, from its newest whole checkpoint if it has one, under the eyes
+    of `onlooker`.
 
     Raises Diverged (a NaN or an infinity), RunError (the disk refuses), and whatever the task raises; the
     last good checkpoint is there in each case. Ctrl-C finishes the step, saves, and returns an Outcome that
     says so; twice, it raises KeyboardInterrupt.
     """
-    trainer = Trainer(stage, task, run, seed, launch)
+    trainer = Trainer(stage, task, run, seed, launch, onlooker)
     with Watch(stage.name, stage.plan.steps, trainer.state.step, shown=launch.leads) as watch:
         trainer.watch = watch
         for text in trainer.remarks:
@@ -82,9 +86,17 @@ def fit(stage: Stage, task: Task, run: Run, seed: int, launch: Launch) -> Outcom
 class Trainer:
     watch: Watch
 
-    def __init__(self, stage: Stage, task: Task, run: Run, seed: int, launch: Launch):
+    def __init__(
+        self,
+        stage: Stage,
+        task: Task,
+        run: Run,
+        seed: int,
+        launch: Launch,
+        onlooker: Onlooker | None = None,
+    ):
         self.stage, self.plan, self.task, self.run = stage, stage.plan, task, run
-        self.seed, self.launch = seed, launch
+        self.seed, self.launch, self.onlooker = seed, launch, onlooker
         self.precision = choose_precision(launch.device, self.plan.precision)
         task.model.to(launch.device).train()
         checkpoint, self.remarks = read_checkpoint(run)
@@ -144,6 +156,7 @@ class Trainer:
                 )
                 if improved or (plan.save_every and done % plan.save_every == 0):
                     self.save()
+                self.let_look()
         return self.launch.any(stop.is_set())  # asked for in the last step, or with nothing left to do
 
     @property
@@ -287,6 +300,18 @@ class Trainer:
                 yield
             finally:
                 model.train()
+
+    def let_look(self) -> None:
+        """Let the onlooker look, if it wants to. The clock of the run stands still meanwhile."""
+        step = self.state.step
+        if self.onlooker is None or not self.onlooker.wants(self.task, step):
+            return
+        began = time.monotonic()
+        with self._model_to_look_at():
+            self.onlooker.look(self.task, step)
+        passed = time.monotonic() - began
+        self.began += passed
+        self._since_log.began += passed
 
     def evaluate(self) -> bool:
         """Log the numbers on the val split; whether the first of them is the best so far."""

@@ -1,6 +1,7 @@
 """Optimisers, and their state by parameter name.
 
 Lars, BertAdam      the two that torch does not have
+TableAdam           Adam that passes over numbers without a gradient
 build_optimiser     an optimiser over the declared groups
 state_by_name       its state as tensors called "NAME.KEY", ready for safetensors
 load_state_by_name  the way back
@@ -19,6 +20,7 @@ from rayformer.core.errors import ConfigError
 from rayformer.engine.launch import like
 from rayformer.engine.plan import Optim
 from rayformer.engine.task import Group
+from rayformer.kernels.table_adam import table_adam_
 
 
 class Lars(Optimizer):
@@ -80,6 +82,30 @@ class BertAdam(Optimizer):
                 weight.add_(update, alpha=-group["lr"])
 
 
+class TableAdam(Optimizer):
+    """Adam; in groups that are `sparse`, for numbers with a gradient only (`kernels/table_adam.py`)."""
+
+    def __init__(self, params: Any, lr: float, betas: tuple[float, float], eps: float):
+        super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": 0.0, "sparse": False})
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
+        for group in self.param_groups:
+            for weight in group["params"]:
+                if weight.grad is None:
+                    continue
+                state = self.state[weight]
+                if not state:
+                    state["step"] = torch.tensor(0.0)
+                    state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(weight), torch.zeros_like(weight)
+                state["step"] += 1
+                table_adam_(
+                    weight, weight.grad, state["exp_avg"], state["exp_avg_sq"], step=int(state["step"]),
+                    rate=group["lr"], betas=group["betas"], eps=group["eps"], decay=group["weight_decay"],
+                    skip_zeros=group["sparse"],
+                )  # fmt: skip
+
+
 def build_optimiser(model: nn.Module, groups: Sequence[Group], optim: Optim) -> Optimizer:
     """An optimiser over `groups`. Raises ConfigError if they do not hold every trainable parameter exactly
     once."""
@@ -100,6 +126,7 @@ def build_optimiser(model: nn.Module, groups: Sequence[Group], optim: Optim) -> 
             "lr": optim.rate * group.rate,
             "full_rate": optim.rate * group.rate,  # the schedule multiplies this
             "weight_decay": optim.decay if group.decay is None else group.decay,
+            "sparse": group.sparse,
         }
         for group in groups
         if group.parameters
@@ -109,6 +136,17 @@ def build_optimiser(model: nn.Module, groups: Sequence[Group], optim: Optim) -> 
     fused = plain and all(
         value.device.type in ("cpu", "cuda") and value.is_floating_point() for value in parameters.values()
     )
+    if any(group.sparse for group in groups):
+        if optim.name != "adam":
+            raise ConfigError(
+                f"plan.optim.name must be adam here, but is {optim.name}: this system has tables of which a "
+                "step touches few rows, and no other optimiser passes over the rest"
+            )
+        if not plain:
+            raise ConfigError(
+                "a system with sparse groups cannot be split over processes; leave plan.shard out"
+            )
+        return TableAdam(torch_groups, optim.rate, optim.betas, optim.eps)
     match optim.name:
         case "adam":
             return Adam(torch_groups, lr=optim.rate, betas=optim.betas, eps=optim.eps, fused=fused or None)

@@ -2,6 +2,7 @@
 
     Piece, Batch    what a step is made of: a batch splits into pieces, no graph outlives its piece
     Task            all that the engine knows of a system
+    Onlooker        who watches a model while it trains
     Group           parameters that share a rate and a decay, declared beside the model
     Stage, Chain    a recipe is a chain of stages; each trains one task by one plan
     Setting         what a recipe is told when it builds its chain
@@ -87,6 +88,26 @@ class Task(Protocol):
         ...
 
 
+@runtime_checkable
+class Onlooker(Protocol):
+    """Who watches a model while it trains. Only the leading process has one.
+
+    Both methods are called after a step, in the thread that trains, so that nothing else touches the model
+    meanwhile. An onlooker leaves the model as it is and draws from no generator: a run that is watched is, to
+    the last bit, the run that is not.
+    """
+
+    def wants(self, task: Task, step: int) -> bool:
+        """Whether it wants to look now, after `step` steps; asked after every one of them, so a quick
+        answer."""
+        ...
+
+    def look(self, task: Task, step: int) -> None:
+        """Look: the model wears its averaged weights where there are any and stands in evaluation mode,
+        without gradients, in the run's precision. How long that takes is the onlooker's affair."""
+        ...
+
+
 @dataclass(frozen=True)
 class Group:
     """Parameters that share a rate and a decay. Names are those of `model.named_parameters()`."""
@@ -97,6 +118,9 @@ class Group:
     """Multiplies the plan's learning rate."""
     decay: float | None = None
     """Weight decay of this group; None takes the plan's."""
+    sparse: bool = False
+    """Tables of which a step touches few rows: numbers whose gradient is exactly zero stay as they are, moments
+    included. Only with adam."""
 
 
 def one_group(model: nn.Module) -> list[Group]:

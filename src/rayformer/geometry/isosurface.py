@@ -82,9 +82,7 @@ def _share(density: Tensor, threshold: float) -> Tensor:
     return 0.5 + torch.where(share < 0, share.clamp(max=-LEAST_GAP), share.clamp(min=LEAST_GAP))
 
 
-def _march(
-    density: Density, lattice: Lattice, threshold: float
-) -> tuple[Tensor, Tensor, float, float]:
+def _march(density: Density, lattice: Lattice, threshold: float) -> tuple[Tensor, Tensor, float, float]:
     """Vertices by number on the lattice, faces, and the range of the densities met."""
     try:
         from skimage.measure import marching_cubes
@@ -121,7 +119,7 @@ def _march(
         count += int(fresh.sum())
         last = np.nonzero(own[:, 0] == len(slab) - 1)[0]
         joints = {tuple(keys[row]): int(rows[row]) for row in last}
-        vertices.append(own[fresh].astype(np.float64) + [start, 0, 0])
+        vertices.append(own[fresh].astype(np.float64) + np.array([start, 0, 0]))
         faces.append(rows[own_faces.astype(np.int64)])
     whole = torch.from_numpy(np.concatenate(vertices)), torch.from_numpy(np.concatenate(faces))
     return *whole, lowest, highest

@@ -7,8 +7,8 @@ OpenCV's radial-tangential model (Brown 1966), on the image plane at distance 1 
                 y' = y s + p1 (r² + 2 y²) + 2 p2 x y
     undistort   its inverse, by Newton's method; no table and no resampling
 
-Read from the top: Lens, distort, undistort, folds. Coefficients are ordered k1 k2 k3 p1 p2, as the fields of
-`Lens`, and may differ from ray to ray, so that one call serves a batch drawn from many cameras.
+Read from the top: Lens, distort, undistort, spread, folds. Coefficients are ordered k1 k2 k3 p1 p2, as the
+fields of `Lens`, and may differ from ray to ray, so that one call serves a batch drawn from many cameras.
 """
 
 from dataclasses import astuple, dataclass
@@ -76,6 +76,15 @@ def undistort(
         if miss.numel() == 0 or miss.abs().max() <= nearly:
             break
     return pinhole
+
+
+def spread(
+    pinhole: Float[Tensor, "points 2"], coefficients: Float[Tensor, "#points 5"]
+) -> Float[Tensor, "points 2"]:
+    """How far apart two places of the pinhole's plane are whose images lie a unit apart along x, and along
+    y."""
+    xx, xy, yy = _jacobian(pinhole, coefficients)
+    return torch.stack([torch.hypot(yy, xy), torch.hypot(xx, xy)], dim=-1) / (xx * yy - xy * xy)[:, None]
 
 
 def folds(

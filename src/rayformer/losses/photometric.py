@@ -1,5 +1,6 @@
 """Losses that compare colours with colours."""
 
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
@@ -13,3 +14,26 @@ def squared_error(
     rates.
     """
     return (predicted - truth).square().mean()
+
+
+def huber(
+    predicted: Float[Tensor, "*batch channels"], truth: Float[Tensor, "*batch channels"], bend: float
+) -> Float[Tensor, ""]:
+    """The squared error where a difference is at most `bend`, and a straight line of the same slope beyond,
+    which outliers pull at less.
+
+    Scaled so that small differences count as in `squared_error`.
+    """
+    return 2 * F.huber_loss(predicted, truth, delta=bend)
+
+
+def charbonnier(
+    predicted: Float[Tensor, "*batch channels"],
+    truth: Float[Tensor, "*batch channels"],
+    rounding: float = 0.001,
+) -> Float[Tensor, ""]:
+    """The mean over everything of sqrt(difference^2 + rounding^2): the absolute error with a round tip.
+
+    mip-NeRF 360's choice: a few pixels that cannot be explained weigh less than in a squared error.
+    """
+    return ((predicted - truth).square() + rounding**2).sqrt().mean()

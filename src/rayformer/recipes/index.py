@@ -40,7 +40,25 @@ ENTRIES = (
         paper="Mildenhall et al. 2020, arXiv:2003.08934",
         takes="posed photos (transforms.json, Blender, COLMAP, LLFF, KITTI)",
         gives="new views with depth; psnr_db, ssim",
-        abilities=("render", "export"),
+        abilities=("render", "view", "export"),
+    ),
+    Entry(
+        name="ngp",
+        module="rayformer.recipes.ngp",
+        system="Instant-NGP: a radiance field in hash grids, learned in minutes",
+        paper="Müller et al. 2022, arXiv:2201.05989",
+        takes="posed photos (transforms.json, Blender, COLMAP, LLFF, KITTI)",
+        gives="new views with depth; psnr_db, ssim",
+        abilities=("render", "view", "export"),
+    ),
+    Entry(
+        name="zipnerf",
+        module="rayformer.recipes.zipnerf",
+        system="Zip-NeRF: hash grids that see cones, sharp at every distance",
+        paper="Barron et al. 2023, arXiv:2304.06706",
+        takes="posed photos (transforms.json, Blender, COLMAP, LLFF, KITTI)",
+        gives="new views with depth, without aliasing; psnr_db, ssim",
+        abilities=("render", "view", "export"),
     ),
 )
 

@@ -19,7 +19,7 @@ from rayformer.engine.plan import Optim, Plan, Schedule
 from rayformer.engine.task import Chain, Recipe, Setting, Stage
 from rayformer.fields.nerf import NeRF, NeRFConfig
 from rayformer.recipes.parts.open import Loaded
-from rayformer.recipes.parts.scene import SceneTask, SceneTraining, open_scene
+from rayformer.recipes.parts.scene import SceneTask, SceneTraining, open_scene, scene_groups
 from rayformer.recipes.parts.scene_export import SCENE_EXPORTS
 from rayformer.recipes.parts.scene_view import SceneView
 
@@ -63,7 +63,8 @@ def build(config: NeRFRecipe, setting: Setting) -> Chain:
             model = NeRF(config.model)
         return SceneTask(model, scene, config.scene, config.data.background == "random", setting)
 
-    return Chain(stages=[Stage(name="nerf", task=task, plan=config.plan)], data=data)
+    stage = Stage(name="nerf", task=task, plan=config.plan, groups=scene_groups(config.scene))
+    return Chain(stages=[stage], data=data)
 
 
 def render(loaded: Loaded) -> SceneView:

@@ -11,7 +11,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -21,13 +21,17 @@ from rayformer.core.errors import ConfigError, DataError, RunError
 from rayformer.core.seeds import generator
 from rayformer.engine.chain import best_weights, chain_result, stage_run, train_chain, wear
 from rayformer.engine.checkpoint import put_model, read_tensors
-from rayformer.engine.launch import launched, pick_device
+from rayformer.engine.launch import Launch, launched, pick_device
 from rayformer.engine.precision import choose_precision
 from rayformer.engine.progress import Watch
-from rayformer.engine.task import Chain, Setting, Task
+from rayformer.engine.task import Chain, Recipe, Setting, Task
 from rayformer.recipes import index
 from rayformer.recipes.parts.open import Loaded
 from rayformer.runs.run import Run
+from rayformer.viewer.address import Address
+
+if TYPE_CHECKING:
+    from rayformer.recipes.parts.scene_window import TrainingWindow
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,8 @@ class TrainOutcome:
     run: Run
     result: dict[str, Any]
     interrupted: bool
+    window: "TrainingWindow | None" = None
+    """Where the training was watched, still open."""
 
 
 def train(
@@ -48,13 +54,15 @@ def train(
     start: str | None = None,
     smoke: bool = False,
     defaults: Any = None,
+    view: Address | None = None,
 ) -> TrainOutcome:
     """Train recipe `name` with `config` into the run folder `out`, or go on with the run `resume`.
 
     `start` names weights to begin from: a run folder or a safetensors file. `defaults` is the config that
-    options changed, for the report. A resumed run keeps its seed and its start; its config is noted anew, as
-    it may train longer than it was begun to. Raises UserError of every kind; the run folder is removed again
-    if nothing was trained, whatever the reason.
+    options changed, for the report. `view` is where the training can be watched in the browser. A resumed run
+    keeps its seed and its start; its config is noted anew, as it may train longer than it was begun to.
+    Raises UserError of every kind; the run folder is removed again if nothing was trained, whatever the
+    reason.
     """
     recipe = index.load(name)
     device_here = pick_device(device, int(os.environ.get("LOCAL_RANK", "0")))
@@ -70,6 +78,7 @@ def train(
     seed, start = run.manifest.get("seed", seed), run.manifest.get("from")
     setting = Setting(seed=seed, device=device_here, assets=run.assets)
     watch = Watch(name, 1, shown=rank == 0)
+    window: TrainingWindow | None = None
     try:
         chain = recipe.build(config, setting)
         precision = choose_precision(setting.device, chain.stages[0].plan.precision)
@@ -92,8 +101,13 @@ def train(
             watch.say(f"- run folder: {run.path}")
             if start and not _steps_done(run):
                 chain = _started(chain, start, watch)
-            outcomes = train_chain(chain, run, seed, launch, watch.say)
+            if view and launch.leads:
+                _refuse_what_cannot_be_watched(chain, launch)
+                window = _window(view, name, recipe, config, seed, run, chain, launch.device)
+            outcomes = train_chain(chain, run, seed, launch, watch.say, window)
     except BaseException:
+        if window:
+            window.close()
         if not resume and rank == 0:
             run.remove_if_untrained()
         raise
@@ -101,7 +115,10 @@ def train(
     result = None if interrupted else chain_result(chain, run)
     if result and len(chain.stages) > 1 and (rank == 0 or chain.independent):
         run.write_result(result)  # of independent stages, by whoever comes last
-    return TrainOutcome(run, result or {}, interrupted)
+    if interrupted and window:
+        window.close()
+        window = None
+    return TrainOutcome(run, result or {}, interrupted, window)
 
 
 def open_run(path: Path | str, device: str = "auto", source: str | None = None) -> Loaded:
@@ -200,6 +217,36 @@ def _refuse_other_data(run: Run, chain: Chain) -> None:
             f"fingerprint is {now}, not {before}\n"
             f"bring the old data back, or begin a new run from these weights with --from {run.path}"
         )
+
+
+def _refuse_what_cannot_be_watched(chain: Chain, launch: Launch) -> None:
+    if launch.grouped and any(stage.plan.shard for stage in chain.stages):
+        raise ConfigError(
+            "--view cannot be given with plan.shard: a model split over processes has nobody who could draw "
+            "it alone\n"
+            "leave one of them out"
+        )
+
+
+def _window(
+    view: Address, name: str, recipe: Recipe, config: Any, seed: int, run: Run, chain: Chain, device: Any
+) -> "TrainingWindow":
+    """The window on whichever task of the chain trains."""
+    from rayformer.recipes.parts.scene_window import TrainingWindow
+
+    assert recipe.render, f"the index promises that {name} can be viewed"
+    render = recipe.render
+
+    def view_of(task: Task) -> Any:
+        return render(
+            Loaded(
+                run=run, name=name, recipe=recipe, config=config, seed=seed, chain=chain,
+                tasks={name: task}, step=0, device=device,
+                precision=choose_precision(device, chain.stages[-1].plan.precision),
+            )
+        )  # fmt: skip
+
+    return TrainingWindow(view, run, view_of)
 
 
 def _steps_done(run: Run) -> int:

@@ -25,6 +25,11 @@ TITLES = {
     "psnr": "PSNR",
     "ssim": "SSIM",
     "lpips": "LPIPS",
+    **{
+        f"{where}_{name}": f"{title} {said}"
+        for where, said in {"whole": "of whole photographs", "masked": "within the masks"}.items()
+        for name, title in {"psnr": "PSNR", "ssim": "SSIM", "lpips": "LPIPS"}.items()
+    },
     "lr": "learning rate",
     "rate": "learning rate",
     "top1": "top-1 accuracy",

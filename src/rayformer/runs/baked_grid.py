@@ -20,6 +20,7 @@ Voxel (i, j, k) fills the cube from `low + step * (i, j, k)` on; how opaque it i
 
 from dataclasses import dataclass, fields
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 from jaxtyping import Float, Float32, Float64, Int32, UInt8
@@ -77,19 +78,15 @@ def read_grid(path: Path) -> BakedGrid:
     try:
         if path.suffix == ".npz":
             with np.load(path, allow_pickle=False) as file:
-                arrays = {field.name: file[field.name] for field in fields(BakedGrid)}
+                whole = dict(file)
         else:
             whole = load_file(path)
-            arrays = {field.name: whole[field.name] for field in fields(BakedGrid)}
-    except KeyError as error:
-        raise DataError(
-            f"{path} is no baked grid: it holds no array {error}.\n"
-            "`rayformer export RUN --to grid` writes one."
-        ) from error
-    except Exception as error:  # a torn zip raises a dozen kinds
-        if not isinstance(error, (OSError, ValueError, SafetensorError, EOFError)) and "zip" not in str(
-            type(error)
-        ).lower():
-            raise
+    except (OSError, ValueError, EOFError, BadZipFile, SafetensorError) as error:
         raise DataError(f"{path} cannot be read as a baked grid: {error}") from error
-    return BakedGrid(**arrays)
+    absent = [field.name for field in fields(BakedGrid) if field.name not in whole]
+    if absent:
+        raise DataError(
+            f"{path} is no baked grid: it holds no array {absent[0]!r}.\n"
+            "`rayformer export RUN --to grid` writes one."
+        )
+    return BakedGrid(**{field.name: whole[field.name] for field in fields(BakedGrid)})

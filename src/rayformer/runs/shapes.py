@@ -1,10 +1,9 @@
-"""Meshes and clouds of points into files that other programs read, through trimesh.
+"""Meshes into files that other programs read, through trimesh.
 
     write_mesh      triangles with a colour at every vertex: .ply, .obj or .glb
-    write_cloud     points with colours: .ply
 
-Colours are bytes as they would stand in a picture (sRGB); in a .glb, whose standard wants linear light, they are
-converted.
+Colours are bytes as they would stand in a picture (sRGB); in a .glb, whose standard wants linear light, they
+are converted.
 """
 
 from pathlib import Path
@@ -37,14 +36,6 @@ def write_mesh(
     more = {"glb": {"include_normals": True}, "obj": {"include_normals": True, "include_color": True}}
     content = mesh.export(file_type=form, **more.get(form, {"vertex_normal": True}))
     write_bytes(path, content.encode() if isinstance(content, str) else content)
-
-
-def write_cloud(
-    path: Path, points: Float[np.ndarray, "points 3"], colours: UInt8[np.ndarray, "points 3"]
-) -> None:
-    """Write points as PLY. Raises MissingExtra without trimesh, RunError where the disk refuses."""
-    cloud = _trimesh("writing a cloud of points").PointCloud(points, colors=_opaque(colours))
-    write_bytes(path, cloud.export(file_type="ply"))
 
 
 def _trimesh(need: str) -> Any:

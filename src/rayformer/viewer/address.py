@@ -1,18 +1,31 @@
-"""Where the window is found: a host and a port that are free, or a refusal that says why not.
+"""What must be there before a window can be opened, refused before anything slow begins.
 
+need_viser  the package that serves the page
 Address     host and port, and how a person types them
 claim       the address asked for, or the next free port where none was
 """
 
 import errno
+import logging
 import os
 import socket
 from dataclasses import dataclass
+from types import ModuleType
 
-from rayformer.core.errors import ConfigError
+from rayformer.core.errors import ConfigError, MissingExtra
 
 FIRST_PORT, LAST_PORT = 8080, 8179
 """Where a free port is looked for when none was asked for."""
+
+
+def need_viser() -> ModuleType:
+    """The module. It is slow to import, and only a window needs it. Raises MissingExtra."""
+    try:
+        import viser
+    except ImportError as error:
+        raise MissingExtra("view", "a window in the browser") from error
+    logging.getLogger("websockets").setLevel(logging.ERROR)  # a browser that goes is no news
+    return viser
 
 
 @dataclass(frozen=True)
@@ -22,7 +35,7 @@ class Address:
 
     @property
     def url(self) -> str:
-        """What a person opens. An address that stands for every interface is reached as localhost from here."""
+        """What a person opens. The address of every interface is reached as localhost from here."""
         host = "localhost" if self.is_everywhere else self.host
         return f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
 

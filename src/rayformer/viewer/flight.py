@@ -4,6 +4,7 @@ Stop      one keyframe: a pose, an angle of view, and the seconds that lead to i
 Flight    an ordered list of them; every change gives a new list
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -57,7 +58,7 @@ class Flight:
     @property
     def seconds(self) -> float:
         """How long it takes."""
-        return sum(stop.seconds for stop in self.stops[1:])
+        return math.fsum(stop.seconds for stop in self.stops[1:])
 
     def at(self, times: Float[np.ndarray, "frames"]) -> list[tuple[Tensor, float]]:
         """Pose and vertical angle in degrees at each of `times`: what `rayformer render` will make of it."""

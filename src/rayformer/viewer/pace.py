@@ -35,7 +35,7 @@ class Pace:
 
     def moved(self, pixels: int, seconds: float) -> None:
         """A whole moving picture of `pixels` took `seconds` until it was sent."""
-        factor = min(max(self.moving_s / max(seconds, 1e-6), 0.25), 2.0)
+        factor = min(max(self.moving_s / max(seconds, 1e-6), 0.25), 4.0)
         wanted = pixels * factor
         # Half of the way, on a scale of factors: a single slow picture halves nothing for long.
         before = self._moving_pixels
@@ -76,9 +76,7 @@ class Allowance:
     Looking for longer than was left is paid back: nothing is left until it is made up for.
     """
 
-    def __init__(
-        self, share: float = 0.25, most_s: float = 0.5, clock: Callable[[], float] = time.monotonic
-    ):
+    def __init__(self, share: float = 0.25, most_s: float = 0.5, clock: Callable[[], float] = time.monotonic):
         assert 0 < share < 1, f"a share of the time lies between 0 and 1, unlike {share}"
         self._earned_per_s, self._most_s, self._clock = share / (1 - share), most_s, clock
         self._left, self._since = 0.0, clock()

@@ -44,8 +44,9 @@ class Show:
     photos: Sequence[Photo]
     photos_in_all: int
     """How many there are, of which `photos` may be a selection."""
-    points: Float[np.ndarray, "points 3"] | None
-    point_colours: UInt8[np.ndarray, "points 3"] | None
+    points: Callable[[], tuple[Float[np.ndarray, "points 3"], UInt8[np.ndarray, "points 3"] | None] | None]
+    """Points that are known of the scene, with their colours if these are known too; None where there are
+    none."""
     start: Camera
     """Where the first look is from, lens and size aside."""
     centre: Float[Tensor, "3"]

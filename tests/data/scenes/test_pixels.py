@@ -3,6 +3,7 @@ respected."""
 
 import dataclasses
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from PIL import Image
 from rayformer.core.errors import DataError, MissingExtra
 from rayformer.data.scenes import images
 from rayformer.data.scenes.images import area_scale, picture_size, read_mask, read_picture, resample
-from rayformer.data.scenes.pixels import PixelStore, _Selection
+from rayformer.data.scenes.pixels import PixelStore, _Selection, filled_store
 from rayformer.data.scenes.read import read_scene
 from rayformer.data.scenes.scene import Scene, SceneConfig
 from rayformer.geometry.cameras import project
@@ -125,6 +126,35 @@ def test_masked_pixels_are_never_drawn_and_all_others_are(tmp_path):
             mask, torch.from_numpy(read_mask(view.mask, 16, 12)) if view.mask else mask.fill_(True)
         )
         assert torch.equal(colours[rows == row], picture[mask])
+
+
+def test_masks_that_are_ignored_leave_every_pixel_in(tmp_path):
+    scene = replace(masked(tmp_path), masks="ignore")
+    store = PixelStore(scene, "train")
+    assert len(store) == 16 * 12 * len(scene.split("train"))
+    assert store.view(0)[2] is None
+
+
+def test_a_wholly_masked_view_is_passed_over_and_a_wholly_masked_scene_refused(tmp_path, snapshot):
+    folders.llff(tmp_path, folders.ring())
+    for number in range(1, 9):
+        folders.save(tmp_path / f"masks/{number:03d}.png", np.zeros((12, 16), np.uint8))
+    folders.save(tmp_path / "masks/003.png", np.full((12, 16), 255, np.uint8))
+    store = filled_store(read(tmp_path), "train")
+    assert store.rows.tolist() == [2]
+    assert len(store) == 16 * 12
+    folders.save(tmp_path / "masks/003.png", np.zeros((12, 16), np.uint8))
+    with pytest.raises(DataError) as refusal:
+        filled_store(read(tmp_path), "train")
+    snapshot("masks_leave_nothing", str(refusal.value))
+    assert len(filled_store(read(tmp_path, masks="ignore"), "train")) == 7 * 16 * 12
+
+
+def test_a_reader_is_told_of_masks_and_what_becomes_of_them(tmp_path, snapshot):
+    masked(tmp_path)
+    for choice in ("use", "ignore"):
+        (said,) = [text for text in read(tmp_path, masks=choice).remarks if text.startswith("masks")]
+        snapshot(f"masks_{choice}", said)
 
 
 @settings(max_examples=60, deadline=None)

@@ -7,7 +7,9 @@ from scipy.spatial.transform import Rotation
 
 from rayformer.core.errors import ConfigError, DataError
 from rayformer.data.scenes.normalise import arrangement, bounds, normalisation
+from rayformer.data.scenes.pixels import load_view
 from rayformer.data.scenes.read import read_scene
+from rayformer.data.scenes.record import read_record, write_record
 from rayformer.data.scenes.scene import Scene, SceneConfig
 from rayformer.data.scenes.write import write_transforms
 from rayformer.geometry.poses import average_up, focus_point
@@ -198,3 +200,44 @@ def test_bounds_that_contradict_the_data_are_refused(tmp_path, snapshot):
     with pytest.raises(DataError) as refusal:
         read(folder, near=100.0)
     snapshot("near_behind_far", str(refusal.value))
+
+
+# ------------------------------------------------------------------------------------------ sizes
+
+
+def test_a_scene_in_several_sizes_has_every_view_in_each_and_whole_ones_first(tmp_path):
+    folder = folders.transforms(tmp_path, folders.ring(9, width=32, height=24))
+    one, many = read(folder), read(folder, scales=(1, 2, 8))
+    for part in ("train", "test"):
+        views, whole = many.split(part), one.split(part)
+        assert [view.scale for view in views] == [scale for scale in (1, 2, 8) for _ in whole]
+        assert [view.name for view in views] == 3 * [view.name for view in whole]
+        assert [view.camera.width for view in views[:: len(whole)]] == [32, 16, 4]
+    assert many.fingerprint == one.fingerprint
+
+
+def test_smaller_views_are_means_of_what_they_cover_and_see_the_same(tmp_path):
+    folder = folders.transforms(tmp_path, folders.ring(9, width=32, height=24))
+    scene = read(folder, scales=(1, 4))
+    whole, small = scene.split("test")[0], scene.split("test")[2]
+    picture, shrunk = load_view(whole)[0], load_view(small)[0]
+    means = picture.reshape(6, 4, 8, 4, -1).mean(axis=(1, 3))
+    assert np.abs(means - shrunk).max() <= 0.51
+    corner = torch.tensor([[0.0, 0.0], [4.0, 3.0]])
+    ways = [camera_rays(view.camera, corner * zoom).directions for view, zoom in [(whole, 4), (small, 1)]]
+    torch.testing.assert_close(*ways)
+
+
+def test_sizes_survive_the_record_and_leave_an_export_alone(tmp_path):
+    folder = folders.transforms(tmp_path / "in", folders.ring(9, width=32, height=24))
+    scene = read(folder, scales=(1, 2))
+    write_record(tmp_path / "scene.json", scene)
+    assert [view.scale for view in read_record(tmp_path / "scene.json").views] == [1] * 9 + [2] * 9
+    write_transforms(scene, tmp_path / "out")
+    assert len(read(tmp_path / "out").views) == 9
+
+
+@pytest.mark.parametrize("scales", [(), (2, 4), (1, 3), (1, 4, 2), (1, 1)], ids=str)
+def test_sizes_that_are_none_are_refused(scales):
+    with pytest.raises(ConfigError, match=r"data\.scales must begin with 1 and go on with some of 2, 4, 8"):
+        SceneConfig(scales=scales)

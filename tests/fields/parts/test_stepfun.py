@@ -5,7 +5,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rayformer.fields.parts.stepfun import invert_cdf, resample, stratified
+from rayformer.fields.parts.stepfun import (
+    invert_cdf,
+    resample,
+    resample_intervals,
+    schlick_bias,
+    stratified,
+)
 
 
 def generator(seed=0):
@@ -119,3 +125,71 @@ def test_extreme_weights_give_finite_samples(weight):
     weights = torch.zeros(1, 8)
     weights[0, 3] = weight
     assert resample(torch.arange(8.0)[None], weights, 12, generator()).isfinite().all()
+
+
+# Intervals.
+
+
+def histogram(rays=6, samples=9, seed=0):
+    source = torch.Generator().manual_seed(seed)
+    inner = torch.rand(rays, samples - 1, generator=source, dtype=torch.float64).sort(dim=-1).values
+    edges = torch.cat([torch.zeros(rays, 1), inner, torch.ones(rays, 1)], dim=-1)
+    return edges, torch.rand(rays, samples, generator=source, dtype=torch.float64)
+
+
+@pytest.mark.parametrize("random", [False, True])
+def test_intervals_follow_each_other_inside_the_histogram(random):
+    edges, weights = histogram()
+    found = resample_intervals(edges, weights, 16, generator() if random else None)
+    assert found.shape == (6, 17)
+    assert (found.diff(dim=-1) >= 0).all()
+    assert (found >= edges[:, :1]).all()
+    assert (found <= edges[:, -1:]).all()
+
+
+def test_intervals_of_a_flat_histogram_are_equal():
+    edges = torch.linspace(0, 1, 2, dtype=torch.float64).expand(2, 2)
+    found = resample_intervals(edges, torch.ones(2, 1, dtype=torch.float64), 8)
+    torch.testing.assert_close(found, torch.linspace(0, 1, 9, dtype=torch.float64).expand(2, 9))
+
+
+def test_the_quantiles_of_a_ray_move_together():
+    edges = torch.linspace(0, 1, 2, dtype=torch.float64).expand(50, 2)
+    found = resample_intervals(edges, torch.ones(50, 1, dtype=torch.float64), 8, generator())
+    widths = found.diff(dim=-1)[:, 1:-1]
+    torch.testing.assert_close(widths, torch.full_like(widths, 1 / 8))
+    shift = found[:, 1] * 8 - 1
+    assert shift.min() < -0.4
+    assert shift.max() > 0.4
+
+
+def test_intervals_are_narrow_where_the_weight_is():
+    edges = torch.linspace(0, 1, 5, dtype=torch.float64)[None]
+    found = resample_intervals(edges, torch.tensor([[0.0, 1.0, 0.0, 0.0]]).double(), 8)
+    assert ((found[:, 1:-1] >= 0.25) & (found[:, 1:-1] <= 0.5)).all()
+
+
+def test_without_trust_every_interval_counts_alike():
+    edges, weights = histogram()
+    blind = resample_intervals(edges, weights, 9, trust=0.0)
+    torch.testing.assert_close(blind, resample_intervals(edges, torch.ones_like(weights), 9))
+
+
+def test_a_ray_that_met_nothing_is_looked_at_everywhere():
+    edges, weights = histogram()
+    for trust in (0.0, 0.5, 1.0):
+        found = resample_intervals(edges, torch.zeros_like(weights), 9, trust=trust)
+        torch.testing.assert_close(found, resample_intervals(edges, torch.ones_like(weights), 9))
+
+
+def test_intervals_are_computed_and_not_learned():
+    edges, weights = histogram()
+    assert not resample_intervals(edges, weights.requires_grad_(), 4).requires_grad
+
+
+def test_schlicks_bias_begins_with_its_slope_and_ends_at_one():
+    assert schlick_bias(0.0, 10.0) == 0
+    assert schlick_bias(1.0, 10.0) == 1
+    assert schlick_bias(1e-6, 10.0) == pytest.approx(1e-5, rel=1e-4)
+    assert schlick_bias(0.1, 10.0) == pytest.approx(1 / 1.9)
+    assert schlick_bias(0.3, 1.0) == pytest.approx(0.3)

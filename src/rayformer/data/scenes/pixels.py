@@ -1,6 +1,7 @@
 """PixelStore: all pixels of one part of a scene, as bytes in memory once, and the rays that belong to them.
 
     PixelStore      usable pixels by number -> rays, colours, views; whole pictures by view
+    filled_store    the same, of which some pixel is usable
     _Selection      the n-th usable pixel without a list of them
 
 Pixels of all views lie one after the other in one array, so that views may differ in size and a batch over a
@@ -10,6 +11,8 @@ an eighth.
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -31,7 +34,10 @@ class PixelStore:
     """The pixels of `scene.split(split)`. Raises DataError for a photograph that cannot be decoded."""
 
     def __init__(self, scene: Scene, split: Split):
-        self.views: Sequence[View] = scene.split(split)
+        views = scene.split(split)
+        if scene.masks == "ignore":
+            views = tuple(replace(view, mask=None) for view in views)
+        self.views: Sequence[View] = views
         self.background = scene.background
         cameras = [view.camera for view in self.views]
         self.widths = torch.tensor([camera.width for camera in cameras], dtype=torch.int64)
@@ -79,9 +85,30 @@ class PixelStore:
         within, width = pixel - self.starts[view], self.widths[view]
         place = torch.stack([within % width, within // width], dim=-1) + 0.5  # pixel centres
         intrinsics, lenses, poses, bounds = self.table[view].split(COLUMNS, dim=1)
-        origins, directions = cast(place, intrinsics, lenses if self.has_lens else None, poses.view(-1, 4, 4))
-        rays = Rays(origins, directions, directions, bounds[:, 0], bounds[:, 1])
+        origins, directions, radii = cast(
+            place, intrinsics, lenses if self.has_lens else None, poses.view(-1, 4, 4)
+        )
+        rays = Rays(origins, directions, directions, bounds[:, 0], bounds[:, 1], radii)
         return rays, self._blended(self.pixels[pixel], background), view
+
+    def draw(self, count: int, generator: torch.Generator) -> Int[Tensor, "rays"]:
+        """Numbers of usable pixels, with replacement: all alike, or, where photographs are there in several
+        sizes, each size as often as the others, although small pictures have few pixels."""
+        if len(self._sizes) < 2:
+            return torch.randint(len(self), (count,), generator=generator)
+        first, last = self._sizes[torch.randint(len(self._sizes), (count,), generator=generator)].unbind(-1)
+        within = torch.rand(count, dtype=torch.float64, generator=generator)
+        return first + (within * (last - first)).long()
+
+    @cached_property
+    def _sizes(self) -> Int[Tensor, "_ 2"]:
+        """The usable pixels of each size, as the first of their numbers and one past the last."""
+        scales = [view.scale for view in self.views]
+        spans = []
+        for scale in sorted(set(scales)):
+            first = scales.index(scale)
+            spans.append((self.span(first)[0], self.span(first + scales.count(scale) - 1)[1]))
+        return torch.tensor([span for span in spans if span[0] < span[1]]).view(-1, 2)
 
     def view(
         self, row: int
@@ -94,6 +121,12 @@ class PixelStore:
             None if self.selection is None else self.selection.usable[place].view(camera.height, camera.width)
         )
         return camera, picture, mask
+
+    @cached_property
+    def rows(self) -> Int[Tensor, "views"]:
+        """The views of which some pixel is usable, by their places in `views`."""
+        spans = [self.span(row) for row in range(len(self.views))]
+        return torch.tensor([row for row, (first, last) in enumerate(spans) if last > first])
 
     def span(self, row: int) -> tuple[int, int]:
         """The usable pixels of one view, as the first of their numbers and one past the last."""
@@ -124,6 +157,18 @@ class PixelStore:
         if background is None:
             background = torch.tensor([self.background])
         return values[:, :3] * values[:, 3:] + (1 - values[:, 3:]) * background
+
+
+def filled_store(scene: Scene, split: Split) -> PixelStore:
+    """The pixels of a part of `scene`. Raises DataError if its masks leave none, or as PixelStore."""
+    store = PixelStore(scene, split)
+    if store.views and not len(store):
+        raise DataError(
+            f"{scene.source}: the masks of the {len(store.views)} {split} views leave no pixel; "
+            "white pixels of a mask count, black ones are left out.\n"
+            "Turn the masks round, or take whole photographs with data.masks ignore."
+        )
+    return store
 
 
 def load_view(

@@ -59,15 +59,19 @@ def read_scene(
     move = frame or _normalisation(capture, photos, poses, kind, config, remarks)
     views = tuple(_view(photo, part, move, config) for photo, part in zip(photos, parts, strict=True) if part)
     near, far = distances or _near_and_far(capture, views, kind, config, remarks)
+    remarks += _about_masks(views, config)
     points = capture.points
     if points is not None:
         points = move.points(torch.from_numpy(points)).numpy()
     transparent = any(has_alpha(view.image) for view in views)
     colour = (0.0, 0.0, 0.0) if config.background == "black" else (1.0, 1.0, 1.0)
+    if len(config.scales) > 1:
+        sizes = ", ".join(f"1/{scale}" for scale in config.scales[1:])
+        remarks.append(f"every photograph is there at {sizes} of its size, too")
     return Scene(
         source=str(path),
         format=known.name,
-        views=views,
+        views=tuple(_shrunk(view, scale) for scale in config.scales for view in views),
         points=points,
         point_colours=capture.point_colours,
         normalisation=move,
@@ -77,6 +81,7 @@ def read_scene(
         forward_facing=kind == "forward-facing",
         remarks=tuple(remarks),
         fingerprint=_fingerprint(views),
+        masks=config.masks,
     )
 
 
@@ -235,6 +240,27 @@ def _view(photo: Photo, part: Split, move: Similarity, config: SceneConfig) -> V
     if photo.distances and config.near is None and config.far is None:
         near, far = (room * move.scale * way for room, way in zip(ROOM, photo.distances, strict=True))
     return View(photo.name, camera, photo.camera, photo.image, photo.mask, part, near, far)
+
+
+def _about_masks(views: Sequence[View], config: SceneConfig) -> list[str]:
+    masked = sum(view.mask is not None for view in views)
+    if not masked:
+        return []
+    have = f"masks: {masked} of {len(views)} photographs have one"
+    if config.masks == "ignore":
+        return [f"{have}, which are ignored, as asked for; numbers named masked_... are those within them"]
+    return [
+        f"{have}; what they leave black is not trained on and not measured, except in numbers named "
+        "whole_... (data.masks ignore takes whole photographs)"
+    ]
+
+
+def _shrunk(view: View, scale: int) -> View:
+    camera = view.camera
+    if scale == 1:
+        return view
+    size = (max(1, round(side / scale)) for side in (camera.width, camera.height))
+    return replace(view, camera=camera.scaled(*size), scale=scale)
 
 
 def _near_and_far(

@@ -90,7 +90,8 @@ def _finds(path: Path) -> str:
         return f"But {inside[0].name}/ in it is one: give {inside[0]} as the source."
     if any(images_in(place) for place in (path, path / "images") if place.is_dir()):
         return (
-            "It holds photographs but no poses; these come from structure from motion (COLMAP, for instance)."
+            "It holds photographs but no poses. These are found by\n"
+            f"`rayformer scene {path} --out SCENE`; then give SCENE as the source."
         )
     names = [place.name + "/" * place.is_dir() for place in sorted(path.iterdir())]
     return (

@@ -31,6 +31,7 @@ def record_of(scene: Scene) -> dict[str, Any]:
         "forward_facing": scene.forward_facing,
         "remarks": list(scene.remarks),
         "fingerprint": scene.fingerprint,
+        "masks": scene.masks,
         "normalisation": {
             "scale": scene.normalisation.scale,
             "rotation": scene.normalisation.rotation.tolist(),
@@ -44,6 +45,7 @@ def record_of(scene: Scene) -> dict[str, Any]:
                 "mask": None if view.mask is None else str(view.mask),
                 "near": view.near,
                 "far": view.far,
+                "scale": view.scale,
                 "camera": _camera_record(view.camera),
                 "original": _camera_record(view.original),
             }
@@ -68,6 +70,7 @@ def scene_of(record: dict[str, Any]) -> Scene:
                 split=view["split"],
                 near=view["near"],
                 far=view["far"],
+                scale=view.get("scale", 1),
             )
             for view in record["views"]
         ),
@@ -84,6 +87,7 @@ def scene_of(record: dict[str, Any]) -> Scene:
         forward_facing=record["forward_facing"],
         remarks=tuple(record["remarks"]),
         fingerprint=record["fingerprint"],
+        masks=record.get("masks", "use"),  # runs from before there was a choice used them
     )
 
 

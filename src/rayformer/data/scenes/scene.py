@@ -22,6 +22,9 @@ from rayformer.geometry.ndc import ndc_rays
 from rayformer.geometry.rays import Rays
 from rayformer.geometry.similarity import Similarity
 
+SCALES = {1: "full", 2: "half", 4: "quarter", 8: "eighth"}
+"""The sizes in which a photograph may be trained on and measured, by what its sides are divided by."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class SceneConfig:
@@ -36,10 +39,16 @@ class SceneConfig:
     validation: int = 0
     """Training views to hold back as well, evenly spread, where the data bring no validation split of their
     own."""
+    scales: tuple[int, ...] = (1,)
+    """Train and measure on every photograph at these sizes: sides divided by 1, 2, 4 and 8, each pixel the
+    mean of the area it covers. A step takes as many rays of each size."""
     views: int | None = None
     """Train on only this many of the training views, evenly spread; none takes all."""
     background: Literal["white", "black", "random"] = "white"
     """Colour behind transparent pixels; random draws one per ray in training and keeps white for testing."""
+    masks: Literal["use", "ignore"] = "use"
+    """Train and measure only on what the masks of the photographs leave white, where there are any; ignore
+    takes whole photographs. Held-out views are measured both ways."""
     normalise: bool = True
     """Centre the scene, turn it upright and scale its cameras to about one unit; undone on export."""
     undistort: bool = False
@@ -54,6 +63,10 @@ class SceneConfig:
             value = getattr(self, name)
             if value is not None and value < least:
                 raise ConfigError(f"data.{name} must be at least {least}, but is {value}")
+        if self.scales[:1] != (1,) or list(self.scales) != sorted(set(self.scales) & set(SCALES)):
+            raise ConfigError(
+                f"data.scales must begin with 1 and go on with some of 2, 4, 8, rising, but are {self.scales}"
+            )
         if self.near is not None and self.near < 0:
             raise ConfigError(f"data.near must not be negative, but is {self.near:g}")
         if self.far is not None and self.far <= (self.near or 0):
@@ -75,6 +88,8 @@ class View:
     near: float | None
     """Where this view's rays begin, in scene units, if the data know it; likewise far."""
     far: float | None
+    scale: int = 1
+    """By what the sides were divided, of a photograph that is there in several sizes."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,9 +114,12 @@ class Scene:
     """What a person should know before training, one sentence each."""
     fingerprint: str
     """Changes with the photographs, their cameras and their names."""
+    masks: Literal["use", "ignore"] = "use"
+    """Whether pixels that masks paint black are left out."""
 
     def split(self, name: Split) -> tuple[View, ...]:
-        """The views of one part, in the order of their names."""
+        """The views of one part, in the order of their names; all of one size before the next, where there
+        are several."""
         return tuple(view for view in self.views if view.split == name)
 
     def to_ndc(self, rays: Rays) -> Rays:

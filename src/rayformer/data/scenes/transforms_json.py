@@ -12,6 +12,7 @@ is understood, for the whole file or for one frame (which wins):
             near far                  distances of the nearest and farthest thing, in the file's units (our
             own addition)
     train_filenames val_filenames test_filenames    a split of its own
+    ply_file_path                     coloured points, in the same coordinates
 """
 
 import json
@@ -26,6 +27,7 @@ from rayformer.data.scenes.capture import Capture, Photo, Split, absent_remark, 
 from rayformer.data.scenes.images import picture_size
 from rayformer.geometry.cameras import Camera
 from rayformer.geometry.lens import Lens
+from rayformer.runs.ply import read_points
 
 FORMAT = "transforms.json"
 LENSES = ("OPENCV", "PINHOLE", "SIMPLE_PINHOLE", "SIMPLE_RADIAL", "RADIAL", "PERSPECTIVE")
@@ -34,7 +36,17 @@ LENSES = ("OPENCV", "PINHOLE", "SIMPLE_PINHOLE", "SIMPLE_RADIAL", "RADIAL", "PER
 def read_transforms(path: Path) -> Capture:
     """Everything in one file. Raises DataError by file, frame and key."""
     photos, remarks = read_frames(path, split=None)
-    return Capture(FORMAT, photos, remarks=remarks)
+    listed = load_json(path).get("ply_file_path")
+    if listed is None:
+        return Capture(FORMAT, photos, remarks=remarks)
+    if not isinstance(listed, str):
+        raise DataError(f"{path}: 'ply_file_path' must be a text, but is {_shown(listed)}")
+    file = path.parent / listed
+    try:
+        points, colours = read_points(file)
+    except DataError as error:  # points only help; the photographs are the data
+        return Capture(FORMAT, photos, remarks=[*remarks, f"{error}; its points are left out"])
+    return Capture(FORMAT, photos, points=points, point_colours=colours, remarks=remarks)
 
 
 def read_frames(path: Path, split: Split | None) -> tuple[list[Photo], list[str]]:

@@ -1,5 +1,6 @@
 """What a radiance field of any kind shows to those who train it, render it and measure it."""
 
+from collections.abc import Callable
 from typing import Protocol, runtime_checkable
 
 from jaxtyping import Float
@@ -42,4 +43,14 @@ class SceneField(Protocol):
     ) -> tuple[Float[Tensor, "points"], Float[Tensor, "points 3"]]:
         """Density in 1 / unit, and colour in [0, 1], at places in the space that rays are given in, each seen
         along its own unit direction; the same every time."""
+        ...
+
+
+@runtime_checkable
+class ChangingField(SceneField, Protocol):
+    """A field with something in it that changes while it trains but is not learned: where space is empty, say."""
+
+    def before_step(self, step: int, generator: Generator, some_rays: Callable[[int], Rays]) -> None:
+        """Change it, before step number `step`. `some_rays(n)` gives n random rays of the training views, the same
+        in every process; `generator` is on the processor. What changes must be kept in buffers."""
         ...

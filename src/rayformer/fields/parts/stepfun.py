@@ -1,8 +1,10 @@
 """Where to look along a ray: step functions over distance, and samples drawn from them.
 
-    stratified    one sample in each of equal intervals                                NeRF, eq. 2
-    invert_cdf    samples of a histogram, by the inverse of its running sum
-    resample      more samples where the first ones found matter                      NeRF, sec. 5.2
+    stratified          one sample in each of equal intervals                          NeRF, eq. 2
+    invert_cdf          samples of a histogram, by the inverse of its running sum
+    resample            more samples where the first ones found matter                NeRF, sec. 5.2
+    resample_intervals  intervals side by side, the narrower the more was found there  mip-NeRF 360, sec. 3
+    schlick_bias        how soon a histogram is believed                               mip-NeRF 360, app. A
 
 Randomness is an argument. Without a generator nothing is random: the middle of each interval, evenly spaced
 quantiles.
@@ -71,3 +73,38 @@ def resample(
         quantiles = torch.rand(shape, generator=generator, **like)
     found = invert_cdf(edges, weights[:, 1:-1] + 1e-5, quantiles)
     return torch.cat([distances, found], dim=-1).sort(dim=-1).values
+
+
+@torch.no_grad()  # where to look is computed, never learned
+def resample_intervals(
+    edges: Float[Tensor, "rays coarse"],
+    weights: Float[Tensor, "rays samples"],
+    count: int,
+    generator: Generator | None = None,
+    trust: float = 1.0,
+) -> Float[Tensor, "rays {count}+1"]:
+    """The fenceposts of `count` intervals that each hold about an equal part of the histogram.
+
+    Fenceposts lie in the middles between `count` evenly spaced quantiles, and the two at the ends as far
+    beyond the last quantile as the next one lies within, but not outside the histogram. With a generator all
+    quantiles of a ray move by one and the same draw: rays differ, and intervals of one ray keep their
+    proportions. Weights are raised to the power `trust`; at 0 every interval is as good as any other. `count`
+    >= 2.
+    """
+    if generator is None:
+        shift = edges.new_full((len(edges), 1), 0.5)
+    else:
+        shift = torch.rand(len(edges), 1, generator=generator, dtype=edges.dtype, device=edges.device)
+    quantiles = (torch.arange(count, dtype=edges.dtype, device=edges.device) + shift) / count
+    # 1e-12: a ray that met nothing at all is looked at evenly.
+    centres = invert_cdf(edges, weights.clamp(min=1e-12) ** trust, quantiles)
+    middles = (centres[:, 1:] + centres[:, :-1]) / 2
+    first = torch.maximum(2 * centres[:, :1] - middles[:, :1], edges[:, :1])
+    last = torch.minimum(2 * centres[:, -1:] - middles[:, -1:], edges[:, -1:])
+    return torch.cat([first, middles, last], dim=-1)
+
+
+def schlick_bias(progress: float, slope: float) -> float:
+    """From 0 to 1 as progress does, `slope` times as fast at first and as much slower at the end (Schlick
+    1994)."""
+    return slope * progress / ((slope - 1) * progress + 1)

@@ -3,6 +3,7 @@
     Rendered           what is seen along each ray
     interval_lengths   how much of a ray each sample stands for
     composite          densities and colours into what is seen             NeRF, eq. 3
+    sample_weights     the same for densities alone
 
 A sample stands for the interval that begins at it: density constant over it, so that it lets through
 exp(-density * length). The product over the intervals is then exact for a density constant along the ray,
@@ -22,8 +23,9 @@ from torch import Tensor
 @dataclass(frozen=True, eq=False)
 class Rendered:
     colour: Float[Tensor, "rays 3"]
-    weights: Float[Tensor, "rays samples"]
-    """The share of each sample in the colour; with what is left for the background they sum to one."""
+    weights: Float[Tensor, "..."]
+    """The share of each sample in the colour; with what is left for the background they sum to one over a ray.
+    Rays by samples, or, from a field that packs its samples, one row for all."""
     opacity: Float[Tensor, "rays"]
     """The sum of the weights: 0 for empty space, 1 where nothing behind shines through."""
     depth: Float[Tensor, "rays"]
@@ -74,17 +76,25 @@ def composite(
     for that); the gradient of a running sum is a running sum. Nor is the shift below a subtraction: behind
     an infinite depth, inf - inf would be no number.
     """
-    density, colour, distances, lengths = map(_at_least_float32, (density, colour, distances, lengths))
-    depths = density * lengths  # optical: the light is halved each log 2
-    behind = depths.cumsum(dim=-1)
-    before = torch.cat([torch.zeros_like(behind[:, :1]), behind[:, :-1]], dim=-1)
-    weights = -torch.expm1(-depths) * torch.exp(-before)
+    colour, distances = _at_least_float32(colour), _at_least_float32(distances)
+    weights, opacity = sample_weights(density, lengths)
     return Rendered(
         colour=(weights[..., None] * colour).sum(dim=-2),
         weights=weights,
-        opacity=-torch.expm1(-behind[:, -1]),  # the sum of the weights, and never more than 1 by rounding
+        opacity=opacity,
         depth=(weights * distances).sum(dim=-1),
     )
+
+
+def sample_weights(
+    density: Float[Tensor, "rays samples"], lengths: Float[Tensor, "rays samples"]
+) -> tuple[Float[Tensor, "rays samples"], Float[Tensor, "rays"]]:
+    """Weights and opacity, as `composite` has them, where there are no colours to mix."""
+    depths = _at_least_float32(density) * _at_least_float32(lengths)  # optical: light is halved each log 2
+    behind = depths.cumsum(dim=-1)
+    before = torch.cat([torch.zeros_like(behind[:, :1]), behind[:, :-1]], dim=-1)
+    weights = -torch.expm1(-depths) * torch.exp(-before)
+    return weights, -torch.expm1(-behind[:, -1])  # the sum of the weights, never more than 1 by rounding
 
 
 def _at_least_float32(x: Tensor) -> Tensor:

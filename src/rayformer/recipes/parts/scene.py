@@ -6,7 +6,7 @@ SceneTask       batches of pixels, the field's own loss, held-out views measured
 open_scene      the scene of a run: read from the data once, from the run's own record ever after
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -14,28 +14,36 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Generator, Tensor, nn
 
 from rayformer.core.errors import ConfigError, DataError
 from rayformer.core.losses import Losses
 from rayformer.core.seeds import generator as stream
-from rayformer.data.scenes.pixels import PixelStore
+from rayformer.data.scenes.pixels import PixelStore, filled_store
 from rayformer.data.scenes.read import read_scene
 from rayformer.data.scenes.record import read_record, write_record
-from rayformer.data.scenes.scene import Scene, SceneConfig, Split
-from rayformer.engine.task import Setting
-from rayformer.fields.parts.scene_field import SceneField
+from rayformer.data.scenes.scene import SCALES, Scene, SceneConfig, Split
+from rayformer.engine.task import Group, Setting
+from rayformer.fields.parts.moved_cameras import MovedCameras, move_rays, turned
+from rayformer.fields.parts.scene_field import ChangingField, SceneField
+from rayformer.geometry.cameras import Camera
 from rayformer.geometry.rays import Rays
 from rayformer.metrics.image import NoLpips, open_lpips, psnr_db, ssim
 from rayformer.recipes.parts.scene_view import Rendering, Window, render_camera
 from rayformer.runs.pictures import Picture, depth_colours, error_colours, side_by_side
+
+FIT_STEPS, FIT_RAYS, FIT_RATE = 80, 1024, 2e-3
+"""How a held-out view's pose is fitted: Adam, with a rate that falls to zero."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SceneTraining:
     rays: int = 1024
     """Rays per step, over all processes."""
+    samples: int | None = None
+    """Aim at so many samples per step, over all processes: as a field learns where nothing is, a ray needs
+    fewer samples and a step takes more rays, up to 16 times `rays`. none keeps to `rays`."""
     one_image: bool = False
     """Draw the rays of a step from one photograph, as NeRF did for Blender scenes, instead of from all."""
     precrop_steps: int = 0
@@ -54,6 +62,11 @@ class SceneTraining:
     """Measure only so many of the held-out views at the end, evenly spread; none takes all."""
     shown_views: int = 4
     """Held-out views shown as pictures."""
+    move_cameras: bool = False
+    """Learn a small turn and shift of every training camera with the field, for poses that are not exact.
+    Held-out views are then measured twice: at their given poses, and at poses fitted to them."""
+    camera_rate: float = 0.05
+    """The cameras' learning rate, as a share of the plan's."""
     lpips_backbone: Path | None = None
     """AlexNet's ImageNet weights (torchvision's alexnet-owt-7be5be79.pth), without which LPIPS is not
     measured."""
@@ -62,9 +75,11 @@ class SceneTraining:
         for name in ("rays", "validation_rays", "shown_views"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"scene.{name} must be at least 1, but is {getattr(self, name)}")
-        for name in ("samples_at_once", "test_views"):
+        for name in ("samples", "samples_at_once", "test_views"):
             if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise ConfigError(f"scene.{name} must be at least 1, but is {getattr(self, name)}")
+        if self.camera_rate <= 0:
+            raise ConfigError(f"scene.camera_rate must be above 0, but is {self.camera_rate}")
         if self.precrop_steps < 0 or not 0 < self.precrop_share <= 1:
             raise ConfigError(
                 "scene.precrop_steps must not be negative and scene.precrop_share must be a share "
@@ -112,9 +127,18 @@ class SceneTask:
         random_background: bool,
         setting: Setting,
     ):
-        self.model, self.scene, self.options = model, scene, options
-        self.random_background, self.seed, self.device = random_background, setting.seed, setting.device
+        self.scene, self.options = scene, options
+        # Where no photograph is transparent there is nothing to see through to, and a colour that changes
+        # with every look would have to be hidden behind fog.
+        self.random_background = random_background and scene.background is not None
+        self.seed, self.device = setting.seed, setting.device
         ndc = scene.forward_facing if options.ndc == "auto" else options.ndc == "on"
+        if ndc and options.move_cameras:
+            raise ConfigError(
+                "scene.move_cameras turns cameras in the world, which normalised device coordinates have "
+                "left.\nAdd --scene.ndc off, or leave the cameras where they are."
+            )
+        self.model = MovedCameras(model, len(scene.split("train"))) if options.move_cameras else model
         self.window = Window(scene, ndc)
         self._shown: dict[str, Picture] = {}
 
@@ -124,7 +148,7 @@ class SceneTask:
 
     @cached_property
     def store(self) -> PixelStore:
-        return PixelStore(self.scene, "train")
+        return filled_store(self.scene, "train")
 
     @cached_property
     def _middle(self) -> Tensor:
@@ -138,16 +162,29 @@ class SceneTask:
         last one.
         """
         splits: tuple[Split, ...] = ("val", "test", "train")
-        return PixelStore(self.scene, next(name for name in splits if self.scene.split(name)))
+        return filled_store(self.scene, next(name for name in splits if self.scene.split(name)))
 
     # ------------------------------------------------------------------ training
 
-    def before_step(self, step: int, generator: Generator) -> None: ...
+    def before_step(self, step: int, generator: Generator) -> None:
+        if isinstance(self.model, ChangingField):
+            self.model.before_step(step, generator, lambda count: self._some_rays(step, count))
+
+    def _some_rays(self, step: int, count: int) -> Rays:
+        index = torch.randint(len(self.store), (count,), generator=stream(self.seed, "some rays", step))
+        return self._piece(self.store, index, torch.zeros(count, 3)).rays
+
+    def _ray_count(self, world: int) -> int:
+        """Rays of a step: a multiple of the number of processes."""
+        if self.options.samples is None:
+            return self.options.rays
+        count = self.options.samples // self.field.samples_per_ray
+        return min(max(count // world, 1), 16 * self.options.rays // world) * world
 
     def batch(self, split: str, step: int, rank: int, world: int) -> RayBatch:
         """Pixels drawn with replacement from all photographs, or from one."""
         assert split == "train", f"rays are trained on the training views, not on {split!r}"
-        draw, count = stream(self.seed, "rays", step), self.options.rays
+        draw, count = stream(self.seed, "rays", step), self._ray_count(world)
         if count % world:
             raise ConfigError(
                 f"scene.rays must be divisible by the number of processes, {world}, but is {count}: "
@@ -156,10 +193,11 @@ class SceneTask:
         if step < self.options.precrop_steps:
             index = self._middle[torch.randint(len(self._middle), (count,), generator=draw)]
         elif self.options.one_image:
-            first, last = self.store.span(int(torch.randint(len(self.store.views), (), generator=draw)))
+            rows = self.store.rows
+            first, last = self.store.span(int(rows[torch.randint(len(rows), (), generator=draw)]))
             index = torch.randint(first, last, (count,), generator=draw)
         else:
-            index = torch.randint(len(self.store), (count,), generator=draw)
+            index = self.store.draw(count, draw)
         behind = torch.tensor(self.window.background).expand(count, 3)
         if self.random_background:
             behind = torch.rand(count, 3, generator=draw)
@@ -171,8 +209,9 @@ class SceneTask:
         )
 
     def _piece(self, store: PixelStore, index: Tensor, background: Tensor) -> RayPiece:
-        rays, colours, _ = store.rays(index, background if store.background is not None else None)
-        return RayPiece(self.scene.to_ndc(rays) if self.window.ndc else rays, colours, background)
+        rays, colours, view = store.rays(index, background if store.background is not None else None)
+        rays = self.scene.to_ndc(rays) if self.window.ndc else rays
+        return RayPiece(rays.replaced(view=view), colours, background)
 
     @property
     def _rays_at_once(self) -> int:
@@ -207,8 +246,10 @@ class SceneTask:
                 f"{self.scene.source}: no view is held out, so nothing can be measured; lower "
                 "data.holdout_every, or give test views"
             )
-        wanted = len(views) if self.options.test_views is None else min(self.options.test_views, len(views))
-        rows = [(2 * place + 1) * len(views) // (2 * wanted) for place in range(wanted)]
+        full = sum(view.scale == 1 for view in views)
+        sizes = len(views) // full  # photographs in full size come first, then all of them smaller
+        wanted = full if self.options.test_views is None else min(self.options.test_views, full)
+        rows = [(2 * place + 1) * full // (2 * wanted) for place in range(wanted)]
         shown = {
             rows[place * len(rows) // min(self.options.shown_views, len(rows))]
             for place in range(min(self.options.shown_views, len(rows)))
@@ -216,25 +257,67 @@ class SceneTask:
         lpips = open_lpips(self.options.lpips_backbone)
         numbers: dict[str, list[float]] = {}
         self._shown = {}
-        for row in rows:
+        for row in [row + size * full for size in range(sizes) for row in rows]:
             # One view's pixels at a time: measuring a thousand views takes no more memory than one.
-            store = PixelStore(replace(self.scene, views=(replace(views[row], split="test"),)), "test")
-            camera, truth, mask = store.view(0)
+            alone = replace(self.scene, views=(replace(views[row], split="test"),))
+            camera, truth, mask = PixelStore(alone, "test").view(0)
             rendering = render_camera(self.field, camera, self.window, self.device)
             predicted = torch.from_numpy(rendering.colour).float() / 255
-            if mask is not None:  # pixels that do not count are made to agree
-                predicted = torch.where(mask[..., None], predicted, truth)
-            scores = _scores(predicted, truth, None if mask is None else mask.float().mean().item())
-            if not isinstance(lpips, NoLpips):
-                scores["lpips"] = lpips(
-                    *(image.permute(2, 0, 1)[None] for image in (predicted, truth))
-                ).item()
-            for name, value in scores.items():
+            scores = _scores(predicted, truth, mask, lpips if views[row].scale == 1 else None)
+            told = scores
+            if sizes > 1:
+                told = scores | {f"{SCALES[views[row].scale]}_psnr_db": scores["psnr_db"]} if scores else {}
+            if self.options.move_cameras and scores:
+                fitted = self._fitted(alone, camera)
+                seen = render_camera(self.field, fitted, self.window, self.device)
+                better = _scores(torch.from_numpy(seen.colour).float() / 255, truth, mask, None)
+                told = told | {f"fitted_pose_{key}": value for key, value in better.items()}
+            if any(view.mask for view in views):
+                other, name = ("ignore", "whole") if self.scene.masks == "use" else ("use", "masked")
+                _, _, mask = PixelStore(replace(alone, masks=other), "test").view(0)
+                both = _scores(predicted, truth, mask, lpips if views[row].scale == 1 else None)
+                told = told | {f"{name}_{key}": value for key, value in both.items()}
+            for name, value in told.items():
                 numbers.setdefault(name, []).append(value)
             if row in shown:
                 name = f"held-out/{row:04d}"
                 self._shown[name] = self._beside_the_truth(views[row].name, rendering, truth, scores)
-        return {name: float(np.mean(values)) for name, values in numbers.items()}
+        if "psnr_db" not in numbers:
+            raise DataError(
+                f"{self.scene.source}: the masks of the held-out views leave no pixel to measure; "
+                "white pixels of a mask count.\n"
+                "Turn the masks round, or take whole photographs with data.masks ignore."
+            )
+        names = sorted(
+            numbers, key=lambda name: name.startswith(("whole_", "masked_", "fitted_", *SCALES.values()))
+        )
+        return {name: float(np.mean(numbers[name])) for name in names}
+
+    def _fitted(self, alone: Scene, camera: Camera) -> Camera:
+        """A held-out view's camera, moved to where the field, which stays as it is, explains its picture
+        best.
+        """
+        store = PixelStore(alone, "test")
+        shift, turn = torch.zeros(1, 3), torch.zeros(1, 3)
+        shift, turn = (value.to(self.device).requires_grad_() for value in (shift, turn))
+        optimiser = torch.optim.Adam([shift, turn], lr=FIT_RATE)
+        behind = torch.tensor([self.window.background])
+        with torch.enable_grad():
+            for step in range(FIT_STEPS):
+                optimiser.param_groups[0]["lr"] = FIT_RATE * (1 - step / FIT_STEPS)
+                index = torch.randint(
+                    len(store), (FIT_RAYS,), generator=stream(self.seed, "fit a pose", step)
+                )
+                piece = self._piece(store, index, behind.expand(FIT_RAYS, 3)).to(self.device)
+                view = torch.zeros_like(index).to(self.device)
+                moved = move_rays(piece.rays, shift, turn, view)
+                error = (self.field.render(moved, piece.background).colour - piece.colours).square().mean()
+                shift.grad, turn.grad = torch.autograd.grad(error, (shift, turn))
+                optimiser.step()
+        axes = turned(camera.pose[:3, :3].T.float(), turn.detach().cpu().expand(3, 3)).T
+        pose = camera.pose.clone()
+        pose[:3, :3], pose[:3, 3] = axes, camera.pose[:3, 3] + shift.detach().cpu()[0]
+        return camera.at(pose)
 
     def _beside_the_truth(
         self, name: str, rendering: Rendering, truth: Tensor, scores: Mapping[str, float]
@@ -272,12 +355,42 @@ class SceneTask:
 
 
 def _scores(
-    predicted: Float[Tensor, "height width 3"], truth: Float[Tensor, "height width 3"], counted: float | None
+    predicted: Float[Tensor, "height width 3"],
+    truth: Float[Tensor, "height width 3"],
+    mask: Bool[Tensor, "height width"] | None,
+    lpips: Any,
 ) -> dict[str, float]:
-    """PSNR over the pixels that count (`counted` is their share; elsewhere the pictures agree), and SSIM."""
+    """PSNR over the pixels that count; SSIM, and LPIPS where it can be had, of pictures that agree in all
+    others, unless `lpips` is None, for these want large pictures. Nothing where no pixel counts."""
+    counted = 1.0 if mask is None else mask.float().mean().item()
+    if counted == 0:
+        return {}
+    if mask is not None:
+        predicted = torch.where(mask[..., None], predicted, truth)
     one, other = (image.permute(2, 0, 1)[None] for image in (predicted, truth))
-    psnr = psnr_db(one, other).item() + (0.0 if not counted else 10 * float(np.log10(counted)))
-    return {"psnr_db": min(psnr, 120.0), "ssim": ssim(one, other).item()}
+    psnr = psnr_db(one, other).item() + 10 * float(np.log10(counted))
+    scores = {"psnr_db": min(psnr, 120.0)}
+    if lpips is None:
+        return scores
+    scores["ssim"] = ssim(one, other).item()
+    return scores if isinstance(lpips, NoLpips) else scores | {"lpips": lpips(one, other).item()}
+
+
+def scene_groups(
+    options: SceneTraining,
+    of_field: Callable[[list[str]], list[Group]] = lambda names: [Group("field", tuple(names))],
+) -> Callable[[nn.Module], list[Group]]:
+    """Parameter groups of a scene's model: those of its field, and of its cameras where they are learned."""
+
+    def groups(model: nn.Module) -> list[Group]:
+        names = [name for name, value in model.named_parameters() if value.requires_grad]
+        if not options.move_cameras:
+            return of_field(names)
+        cameras = [name for name in names if name in ("shift", "turn")]
+        rest = [name for name in names if name not in cameras]
+        return [*of_field(rest), Group("cameras", tuple(cameras), rate=options.camera_rate, decay=0.0)]
+
+    return groups
 
 
 def open_scene(config: SceneConfig, options: SceneTraining, setting: Setting) -> tuple[Scene, dict[str, Any]]:

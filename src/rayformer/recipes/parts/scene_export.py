@@ -7,13 +7,14 @@ CameraOptions, write_cameras_of  the cameras, as transforms.json with the photog
 SCENE_EXPORTS                    these and the weights, by the name of the format: what a recipe lists
 
 Everything is asked of a SceneSpace, which knows nothing of which field it is. A field has no surface of its
-own: density grows over some length, and a mesh needs a threshold. The usual one is the density of which a
-layer, a hundredth of the box's longest side thick, lets half of the light through. It does not depend on the
-resolution, so that a finer mesh is of the same surface.
+own: density grows over some length, and a mesh needs a threshold. The usual one (`usual_threshold`) comes
+from what the training views see and not from the resolution, so that a finer mesh is of the same surface.
 """
 
 import math
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,6 +24,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from rayformer.core.errors import ConfigError, DataError
+from rayformer.data.scenes.read import read_scene
 from rayformer.data.scenes.write import write_transforms
 from rayformer.engine.task import Export
 from rayformer.geometry.isosurface import isosurface
@@ -32,14 +34,16 @@ from rayformer.recipes.parts.open import Loaded
 from rayformer.recipes.parts.scene_space import Box, SceneSpace, evenly, small, spell_box
 from rayformer.recipes.parts.weights_export import WEIGHTS
 from rayformer.runs.baked_grid import BakedGrid, write_grid
-from rayformer.runs.shapes import write_cloud, write_mesh
+from rayformer.runs.ply import write_points
+from rayformer.runs.shapes import write_mesh
 
 Corners = tuple[float, float, float, float, float, float]
 
+HIDDEN = 0.02
+"""So far behind what a view shows, as a share of all that is seen, a surface counts as hidden from it: a mean
+depth lies behind the surface, the farther the foggier the field."""
 FINEST = 2048
 """Voxels along a side: 8 billion questions."""
-HALF_AT = 0.01
-"""The usual threshold lets half of the light through in this share of the box's longest side."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,17 +51,20 @@ class MeshOptions:
     resolution: int = 256
     """Voxels along the longest side of the box."""
     threshold: float | None = None
-    """The density, in 1 / scene unit, at which matter begins; none takes the one that halves the light in a
-    hundredth of the box's longest side."""
+    """The density, in 1 / scene unit, at which matter begins; none takes one that 99 in 100 rays which end at
+    something opaque also meet."""
     box: Corners | None = None
-    """What to export: x y z of the low corner, then of the high one, in the coordinates of the input data; none
-    takes the box around nearly all that the training views see."""
+    """What to export: x y z of the low corner, then of the high one, in the coordinates of the input data;
+    none takes the box around nearly all that the training views see."""
     min_views: int = 2
-    """Leave out what fewer training views have in their picture: there the field is not told what is there."""
+    """Leave out what fewer training views have in their picture, where nothing told the field what is
+    there."""
     min_share: float = 0.001
-    """Leave out pieces with less than this share of the largest one's area, which float about; 0 keeps all."""
+    """Leave out pieces with less than this share of the largest one's area: they float about; 0 keeps all."""
     keep_largest: bool = False
     """Keep the largest piece alone."""
+    seen_only: bool = False
+    """Leave out what is hidden from every training view: insides, undersides. The mesh is then open there."""
     close: bool = False
     """Close the mesh where the box cuts it, for printing in 3-D."""
     colour: Literal["normal", "mean"] = "normal"
@@ -104,10 +111,11 @@ class GridOptions:
     min_alpha: float = 0.05
     """Keep voxels that take at least this share of the light that falls straight through them."""
     box: Corners | None = None
-    """What to export: x y z of the low corner, then of the high one, in the coordinates of the input data; none
-    takes the box around nearly all that the training views see."""
+    """What to export: x y z of the low corner, then of the high one, in the coordinates of the input data;
+    none takes the box around nearly all that the training views see."""
     min_views: int = 2
-    """Leave out what fewer training views have in their picture: there the field is not told what is there."""
+    """Leave out what fewer training views have in their picture, where nothing told the field what is
+    there."""
 
     def __post_init__(self):
         _check_resolution(self.resolution)
@@ -132,22 +140,25 @@ def write_mesh_of(loaded: Loaded, options: MeshOptions, path: Path) -> dict[str,
     space = _space(loaded)
     box, frame = _place(space, options.box, loaded)
     lattice = Lattice.over(*box, options.resolution)
-    side = float((box[1] - box[0]).max()) * frame.scale  # in scene units
-    threshold = options.threshold or math.log(2) / (HALF_AT * side)
-    surface = isosurface(
-        _seen_density(space, box, frame, options.min_views, loaded), lattice, threshold, close=options.close
-    )
-    mesh = surface.mesh.without_small(1.0 if options.keep_largest else options.min_share)
+    with _named(loaded):
+        sight = space.sight(box, frame, options.min_views)
+        threshold = options.threshold or space.usual_threshold
+    surface = isosurface(sight.density, lattice, threshold, close=options.close)
+    seen = sight.holds(surface.mesh.vertices)[surface.mesh.faces].all(dim=1)
+    mesh = surface.mesh.only(seen)
+    if options.seen_only:
+        there = space.not_hidden(frame.points(mesh.vertices).float(), HIDDEN * space.side)
+        mesh = mesh.only(there[mesh.faces].any(dim=1))
+    mesh = mesh.without_small(1.0 if options.keep_largest else options.min_share)
     if not len(mesh.faces):
         raise DataError(
             f"{loaded.run.path}: there is no surface to export. "
-            f"{_nowhere(surface.lowest, surface.highest, threshold)}\n"
+            f"{_nowhere(surface.lowest, surface.highest, threshold, options.min_views)}\n"
             f"That is within the box {_spell_input_box(space, box, frame)} of the input's coordinates.\n"
             + (
-                f"Lower the threshold (it is {threshold:.4g}) or choose another box; or train longer: look at "
-                "RUN/pictures first."
+                "Lower the threshold or choose another box; or train longer: look at RUN/pictures first."
                 if surface.highest < threshold
-                else f"Raise the threshold (it is {threshold:.4g}) or choose a larger box."
+                else "Raise the threshold, lower min_views, or choose a larger box."
             )
         )
     in_scene = mesh.moved(frame)
@@ -169,11 +180,13 @@ def write_mesh_of(loaded: Loaded, options: MeshOptions, path: Path) -> dict[str,
     }
 
 
-def _nowhere(lowest: float, highest: float, threshold: float) -> str:
+def _nowhere(lowest: float, highest: float, threshold: float, min_views: int) -> str:
     found = f"densities run from {lowest:.4g} to {highest:.4g} per scene unit"
     if highest < threshold:
         return f"The field is nowhere as dense as {threshold:.4g}: {found}."
-    return f"The field is denser than {threshold:.4g} everywhere: {found}."
+    if lowest >= threshold:
+        return f"The field is denser than {threshold:.4g} everywhere: {found}."
+    return f"Where it passes {threshold:.4g}, fewer than {min_views} training views look: {found}."
 
 
 # ---------------------------------------------------------------------- cloud
@@ -190,7 +203,10 @@ def write_cloud_of(loaded: Loaded, options: CloudOptions, path: Path) -> dict[st
         points.append(there[kept])
         colours.append(seen.colours.numpy()[kept])
     places, shades = np.concatenate(points), np.concatenate(colours)
-    if not len(places):
+    if len(places):
+        with _named(loaded):
+            space.refuse_fog()
+    else:
         where = "inside the box" if options.box else "at all"
         raise DataError(
             f"{loaded.run.path}: the training views see nothing {where} that is at least "
@@ -202,7 +218,7 @@ def write_cloud_of(loaded: Loaded, options: CloudOptions, path: Path) -> dict[st
     spacing = side / 400 if options.spacing is None else options.spacing
     if spacing > 0:
         places, shades = thinned(places, shades, spacing)
-    write_cloud(path, places, shades)
+    write_points(path, places, shades)
     return {"points": len(places), "seen": seen_points, "spacing": spacing}
 
 
@@ -229,13 +245,16 @@ def write_grid_of(loaded: Loaded, options: GridOptions, path: Path) -> dict[str,
     space = _space(loaded)
     box, frame = _place(space, options.box, loaded)
     lattice = Lattice.over(*box, options.resolution).centred()
-    density = _seen_density(space, box, frame, options.min_views, loaded)
+    with _named(loaded):
+        space.refuse_fog()
+        sight = space.sight(box, frame, options.min_views)
     length = lattice.step * frame.scale  # of a voxel, in scene units
     at_once = max(1, 2**22 // lattice.per_plane)
     cells, found, colours, densest = [], [], [], 0.0
     for start in range(0, lattice.shape[0], at_once):
         end = min(start + at_once, lattice.shape[0])
-        values = density(lattice.planes(start, end)).view(-1, *lattice.shape[1:])
+        places = lattice.planes(start, end)
+        values = (sight.density(places) * sight.holds(places)).view(-1, *lattice.shape[1:])
         densest = max(densest, float(values.max()))
         there = (-torch.expm1(-values * length) >= options.min_alpha).nonzero()
         index = there + torch.tensor([start, 0, 0])
@@ -246,7 +265,8 @@ def write_grid_of(loaded: Loaded, options: GridOptions, path: Path) -> dict[str,
     if not len(which):
         raise DataError(
             f"{loaded.run.path}: no voxel takes {options.min_alpha:.0%} of the light, so there is nothing to "
-            f"export: the densest is {densest:.4g} per scene unit, and takes {-math.expm1(-densest * length):.2%}.\n"
+            f"export: the densest has {densest:.4g} per scene unit, and takes "
+            f"{-math.expm1(-densest * length):.2%}.\n"
             f"That is within the box {_spell_input_box(space, box, frame)} of the input's coordinates.\n"
             "Lower min_alpha, choose another box, or train longer: look at RUN/pictures first."
         )
@@ -285,15 +305,17 @@ def _mean_colour(space: SceneSpace, places: Float[Tensor, "points 3"]) -> Float[
 def write_cameras_of(loaded: Loaded, options: CameraOptions, path: Path) -> dict[str, Any]:
     """transforms.json in a folder, with what the data gave. Raises DataError where a photograph is gone."""
     scene = _space(loaded).view.window.scene
-    if options.photos:
+    if options.photos:  # with the data at hand there may be points, which the run does not keep
         for file in (file for view in scene.views for file in (view.image, view.mask) if file):
             if not file.is_file():
                 raise DataError(
                     f"{file}: the run's photograph is not there any more.\n"
                     "Bring it back, or write the cameras alone with --no-photos."
                 )
+        again = read_scene(loaded.config.data, frame=scene.normalisation, distances=(scene.near, scene.far))
+        scene = replace(scene, points=again.points, point_colours=again.point_colours)
     write_transforms(scene, path, photos=options.photos)
-    return {"views": len(scene.views)}
+    return {"views": len(scene.views), "points": 0 if scene.points is None else len(scene.points)}
 
 
 # ---------------------------------------------------------------------- what they share
@@ -308,17 +330,17 @@ def _place(space: SceneSpace, corners: Corners | None, loaded: Loaded) -> tuple[
     """The box, and where its coordinates lie in the scene: those of the data if a person gave it, those of
     the scene, which stands upright, if it was found."""
     if corners is None:
-        try:
+        with _named(loaded):
             return space.auto_box, Similarity.identity()
-        except DataError as error:
-            raise DataError(f"{loaded.run.path}: {error}") from None
     low, high = torch.tensor(corners, dtype=torch.float64).view(2, 3)
     return (low, high), space.to_input.inverse()
 
 
-def _seen_density(space: SceneSpace, box: Box, frame: Similarity, min_views: int, loaded: Loaded):
+@contextmanager
+def _named(loaded: Loaded) -> Iterator[None]:
+    """Let what is wrong be said with the run that it is wrong with."""
     try:
-        return space.seen_density(box, frame, min_views)
+        yield
     except DataError as error:
         raise DataError(f"{loaded.run.path}: {error}") from None
 
@@ -336,7 +358,7 @@ def _spell_input_box(space: SceneSpace, box: Box, frame: Similarity) -> str:
 def _within(points: np.ndarray, box: Corners | None) -> np.ndarray:
     if box is None:
         return np.ones(len(points), dtype=bool)
-    return ((points >= box[:3]) & (points <= box[3:])).all(axis=1)
+    return np.all((points >= box[:3]) & (points <= box[3:]), axis=1)
 
 
 def _bytes(colour: Float[Tensor, "points 3"]) -> np.ndarray:
@@ -346,8 +368,8 @@ def _bytes(colour: Float[Tensor, "points 3"]) -> np.ndarray:
 def _check_resolution(resolution: int) -> None:
     if not 4 <= resolution <= FINEST:
         raise ConfigError(
-            f"resolution must be 4 to {FINEST} voxels along the longest side of the box, but is {resolution}.\n"
-            "Time and memory grow with its cube and its square: 512 asks the field 134 million times."
+            f"resolution must be 4 to {FINEST} voxels along the box's longest side, but is {resolution}.\n"
+            "Time grows with its cube, memory with its square: 512 asks the field 134 million times."
         )
 
 

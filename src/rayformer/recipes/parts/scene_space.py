@@ -2,13 +2,13 @@
 
     SceneSpace      density and colour at places in scene coordinates; what the training cameras see of them
     Glimpse         the surface points that one view shows, with their colours
-    auto_box        the box that holds what the cameras look at
+    Sight           a box, and where in it the training cameras look
 
-A field answers everywhere, also where no photograph has ever looked, and there it answers at random. So a
-place that too few training views have in sight counts as empty.
+A field answers everywhere, also where no photograph has ever looked, and there it answers at random. So
+nothing is exported of places that too few training views have in sight.
 """
 
-from collections.abc import Callable
+import math
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -25,7 +25,7 @@ from rayformer.geometry.lattice import Lattice
 from rayformer.geometry.lens import Lens
 from rayformer.geometry.ndc import ndc_points, ndc_stretch, points_from_ndc
 from rayformer.geometry.poses import focus_point
-from rayformer.geometry.rays import pixel_grid
+from rayformer.geometry.rays import camera_rays, pixel_grid
 from rayformer.geometry.similarity import Similarity
 from rayformer.recipes.parts.scene_view import SAMPLES_AT_ONCE, SceneView
 
@@ -37,13 +37,21 @@ SIGHT_CELLS = 48
 GLANCES = 24
 """Training views that the box is found from, small."""
 GLANCE_WIDTH = 64
-SPARE = 0.05
+SPARE = 0.1
 """The box is larger than what is seen by this share of its longest side, on every side."""
 REACH = 3.0
 """Where cameras do not stand around something, what is farther off than so many times the median is
 background."""
 TILT = 0.7
 """Directions for a mean colour lean from the normal by the arc tangent of this: 35 degrees."""
+HALF_AT = 0.01
+"""A threshold never asks for more than that half of the light stays in this share of the box's side."""
+FOGGIEST = 10
+"""A threshold is never lower than one in so many of that density: else any fog would have a surface."""
+MISSED = 100
+"""One ray in so many may miss the surface that it should end at."""
+FOG = 0.05
+"""How far before the mean depth of a ray its matter is looked for, as a share of the box's side."""
 SKIN = 8
 """Samples of the short ray that reads the colour of a surface."""
 
@@ -120,8 +128,12 @@ class SceneSpace:
         It is that of a short ray, which begins `depth` before the surface and ends as far behind it: a field
         has its colours from rays, and what it answers at one single place may belong to nothing.
         """
-        leans = [(0.0, 0.0), (TILT, 0.0), (-TILT, 0.0), (0.0, TILT), (0.0, -TILT)] if several else [(0.0, 0.0)]
-        across = torch.where(normals[:, :1].abs() < 0.9, torch.eye(3)[:1].to(normals), torch.eye(3)[1:2].to(normals))
+        leans = (
+            [(0.0, 0.0), (TILT, 0.0), (-TILT, 0.0), (0.0, TILT), (0.0, -TILT)] if several else [(0.0, 0.0)]
+        )
+        across = torch.where(
+            normals[:, :1].abs() < 0.9, torch.eye(3)[:1].to(normals), torch.eye(3)[1:2].to(normals)
+        )
         across = torch.nn.functional.normalize(torch.linalg.cross(normals, across), dim=-1)
         beside = torch.linalg.cross(normals, across)
         total = torch.zeros_like(places)
@@ -158,36 +170,37 @@ class SceneSpace:
             distance = (places - camera.position.to(places)).norm(dim=-1)
             near = scene.near if view.near is None else view.near
             far = scene.far if view.far is None else view.far
-            inside = (pixels >= 0).all(dim=-1) & (pixels[:, 0] <= camera.width) & (pixels[:, 1] <= camera.height)
+            inside = (
+                (pixels >= 0).all(dim=-1) & (pixels[:, 0] <= camera.width) & (pixels[:, 1] <= camera.height)
+            )
             seen += inside & (depth > 0) & (distance >= near) & ((distance <= far) | self.view.window.ndc)
         return seen >= min(least, len(views))
 
-    def seen_density(self, box: Box, frame: Similarity, least: int) -> Callable[[Tensor], Tensor]:
-        """`density` of places in the coordinates that `frame` brings into the scene's, 0 where fewer than
-        `least` training views look. Raises DataError if none looks into the box at all."""
+    def sight(self, box: Box, frame: Similarity, least: int) -> "Sight":
+        """The box, in coordinates that `frame` brings into the scene's, and where in it at least `least`
+        training views look. Raises DataError if they look at nothing of it."""
         lattice = Lattice.over(*box, SIGHT_CELLS)
-        sight = self.in_sight(frame.points(lattice.planes(0, lattice.shape[0])), least).view(lattice.shape)
-        if not sight.any():
+        seen = self.in_sight(frame.points(lattice.planes(0, lattice.shape[0])), least).view(lattice.shape)
+        if not seen.any():
             raise DataError(
                 f"no {'training view looks' if least < 2 else f'{least} training views look'} into the box "
                 f"{spell_box(box)}, so nothing is known of it.\n"
-                "Give another box, in the coordinates of the input data, or leave the option out to have one found."
+                "Give another box, in the coordinates of the input data, or none to have one found."
             )
-        ends = torch.tensor(lattice.shape) - 1
-
-        def density(places: Tensor) -> Tensor:
-            cell = ((places - lattice.low) / lattice.step).round().long().clamp(min=0).minimum(ends)
-            known = sight[cell[:, 0], cell[:, 1], cell[:, 2]]
-            found = torch.zeros(len(places))
-            found[known] = self.density(frame.points(places[known]))
-            return found
-
-        return density
+        return Sight(self, lattice, frame, seen)
 
     @torch.no_grad()
     def glimpse(self, camera: Camera, opacity: float) -> Glimpse:
         """The surface points that `camera` sees, where the field is at least so opaque and the surface is not
         torn: across the edge of a thing, a mean distance is that of nothing."""
+        places, colour, opaque = self._looked(camera)
+        distance = (places - camera.position.to(places)).norm(dim=-1)
+        whole = _untorn(distance.view(camera.height, camera.width), camera.fx).flatten()
+        kept = (opaque >= opacity) & whole & places.isfinite().all(dim=-1)
+        return Glimpse(places[kept], (colour[kept].clamp(0, 1) * 255).round().byte())
+
+    def _looked(self, camera: Camera) -> tuple[Tensor, Tensor, Tensor]:
+        """Of every pixel: the mean place of what it shows, its colour, its opacity."""
         window, field, device = self.view.window, self.view.field, self.view.device
         pixels = pixel_grid(camera.width, camera.height)
         found = []
@@ -204,10 +217,77 @@ class SceneSpace:
             colour = seen.colour.float().cpu() / opaque.clamp(min=1e-6)[:, None]
             found.append((places, colour, opaque))
         places, colour, opaque = (torch.cat(parts) for parts in zip(*found, strict=True))
-        distance = (places - camera.position.to(places)).norm(dim=-1)
-        whole = _untorn(distance.view(camera.height, camera.width), camera.fx).flatten()
-        kept = (opaque >= opacity) & whole & places.isfinite().all(dim=-1)
-        return Glimpse(places[kept], (colour[kept].clamp(0, 1) * 255).round().byte())
+        return places, colour, opaque
+
+    @torch.no_grad()
+    def not_hidden(self, places: Float[Tensor, "points 3"], margin: float) -> Bool[Tensor, "points"]:
+        """Which places some training view sees: there is nothing before them, nearer to the camera by more
+        than `margin`."""
+        seen = torch.zeros(len(places), dtype=torch.bool)
+        for view in evenly(self.training_views, 2 * GLANCES):
+            camera = replace(small(view.camera, 3 * GLANCE_WIDTH), lens=Lens())
+            shown, _, opaque = self._looked(camera)
+            ends = (shown - camera.position.to(shown)).norm(dim=-1)
+            ends[opaque < 0.5] = math.inf
+            pixels, depth = project(camera, places)
+            x, y = pixels.floor().long().unbind(-1)
+            inside = (depth > 0) & (x >= 0) & (x < camera.width) & (y >= 0) & (y < camera.height)
+            distance = (places - camera.position.to(places)).norm(dim=-1)
+            seen[inside] |= distance[inside] <= ends[(y * camera.width + x)[inside]].to(places) + margin
+        return seen
+
+    @cached_property
+    def _glances(self) -> list[tuple[Tensor, Tensor]]:
+        """The surface points that some training views see, made small, and where each view stands."""
+        cameras = [small(view.camera, GLANCE_WIDTH) for view in evenly(self.training_views, GLANCES)]
+        return [(self.glimpse(camera, 0.9).points, camera.position.float()) for camera in cameras]
+
+    @cached_property
+    def usual_threshold(self) -> float:
+        """The density, in 1 / scene unit, at which matter begins: so low that hardly a ray which ends at
+        something opaque fails to meet it there, and never so high that a hundredth of what is seen, the
+        longest side of `auto_box`, would take more than half of the light. Raises DataError as that does.
+
+        Fields are of many minds. A field that was trained for long is hard: its density jumps by hundreds,
+        and the second rule holds. One trained for minutes, or a thing that shines, is a fog that grows opaque
+        over a tenth of its size, and the second rule alone would leave holes in it.
+        """
+        met = self._met_at_ends
+        return min(self._hard, max(float(met[len(met) // MISSED]), self._hard / FOGGIEST))
+
+    @cached_property
+    def _hard(self) -> float:
+        """The density, in 1 / scene unit, that lets half of the light through a hundredth of what is seen."""
+        return math.log(2) / (HALF_AT * self.side)
+
+    @cached_property
+    def _met_at_ends(self) -> Float[Tensor, "rays"]:
+        """The highest density that each of many rays meets about where it ends, in rising order.
+
+        Raises DataError if it is so low for most that nothing begins anywhere: an untrained field is a fog
+        that fills all of space, and rays end in it although there is nothing.
+        """
+        (low, high), met = self.auto_box, []
+        ways = torch.linspace(-FOG, FOG / 5, 24) * self.side
+        for points, eye in self._glances:
+            points = points[((points >= low) & (points <= high)).all(dim=-1)]
+            along = torch.nn.functional.normalize(points - eye, dim=-1)
+            samples = (points[:, None] + ways[:, None] * along[:, None]).flatten(0, 1)
+            met.append(self.density(samples).view(-1, len(ways)).amax(dim=1))
+        densest = torch.cat(met).sort().values
+        least = self._hard / FOGGIEST
+        if densest[len(densest) // 2] < least:
+            raise DataError(
+                "the field is a fog without surfaces, so it has learned nothing that could be exported.\n"
+                f"Half of the rays end where it is at most {densest[len(densest) // 2]:.4g} per scene unit "
+                f"dense, a surface takes {least:.4g}, and the highest met is {densest[-1]:.4g}.\n"
+                "Train longer, or otherwise: look at RUN/pictures first."
+            )
+        return densest
+
+    def refuse_fog(self) -> None:
+        """Raise DataError if the training views see nothing opaque, or a fog without surfaces."""
+        assert len(self._met_at_ends), "a box is found around things that are seen"
 
     @cached_property
     def auto_box(self) -> Box:
@@ -220,13 +300,8 @@ class SceneSpace:
         poses = torch.stack([view.camera.pose for view in views])
         kind = arrangement(poses)
         centre = focus_point(poses) if kind == "around" else None
-        points, distances = [], []
-        for view in evenly(views, GLANCES):
-            camera = small(view.camera, GLANCE_WIDTH)
-            seen = self.glimpse(camera, opacity=0.9).points.double()
-            points.append(seen)
-            distances.append((seen - camera.position).norm(dim=-1))
-        places, distance = torch.cat(points), torch.cat(distances)
+        places = torch.cat([points for points, _ in self._glances]).double()
+        distance = torch.cat([(points - eye).norm(dim=-1) for points, eye in self._glances])
         if centre is not None:
             circle = (poses[:, :3, 3] - centre).norm(dim=-1).max()
             near = (places - centre).norm(dim=-1) <= circle
@@ -234,14 +309,70 @@ class SceneSpace:
             near = distance <= REACH * (distance.median() if len(distance) else 1.0)
         places = places[near]
         if len(places) < 10:
+            lowest, highest = self._met_on_rays()
             raise DataError(
-                "nothing opaque is seen by the training views: the field has learned nothing that could be "
-                "exported.\nLook at RUN/pictures; train longer, or otherwise."
+                "the training views see nothing that is 90% opaque, so the field has learned nothing that "
+                "could be exported.\n"
+                f"Densities along their rays run from {lowest:.4g} to {highest:.4g} per scene unit.\n"
+                "Train longer, or otherwise: look at RUN/pictures first."
             )
-        ranks = (torch.tensor([0.002, 0.998]) * (len(places) - 1)).round().long()
+        ranks = (torch.tensor([0.01, 0.99]) * (len(places) - 1)).round().long()
         low, high = places.sort(dim=0).values[ranks].unbind(0)
         spare = SPARE * (high - low).max().clamp(min=1e-6)
         return low - spare, high + spare
+
+    @property
+    def side(self) -> float:
+        """The longest side of all that is seen. Raises DataError as `auto_box` does."""
+        low, high = self.auto_box
+        return float((high - low).max())
+
+    def _met_on_rays(self) -> tuple[float, float]:
+        """The range of the densities along the rays of some training views."""
+        scene, found = self.view.window.scene, []
+        for view in evenly(self.training_views, GLANCES // 4):
+            camera = small(view.camera, GLANCE_WIDTH // 2)
+            rays = camera_rays(camera, near=scene.near, far=scene.far)
+            share = torch.linspace(0, 1, 32)
+            ways = rays.near[:, None] + share * (rays.far - rays.near)[:, None]
+            found.append(self.density(rays.points(ways).flatten(0, 1)))
+        densities = torch.cat(found)
+        return float(densities.min()), float(densities.max())
+
+
+@dataclass(frozen=True, eq=False)
+class Sight:
+    """Where in a box the training views look, to within a cell, and the field there."""
+
+    space: SceneSpace
+    lattice: Lattice
+    frame: Similarity
+    """From the box's coordinates to the scene's."""
+    cells: Bool[Tensor, "_ _ _"]
+
+    def holds(self, places: Float[Tensor, "points 3"]) -> Bool[Tensor, "points"]:
+        return self._of(self.cells, places)
+
+    def density(self, places: Float[Tensor, "points 3"]) -> Float[Tensor, "points"]:
+        """In 1 / scene unit, up to a cell beyond what is in sight; 0 farther out, where nobody is asked.
+
+        The cell makes the difference: a surface that only stands where the sight ends lies outside of it,
+        and can be told from one that is there.
+        """
+        asked = self._of(self._wider, places)
+        found = torch.zeros(len(places))
+        found[asked] = self.space.density(self.frame.points(places[asked]))
+        return found
+
+    @cached_property
+    def _wider(self) -> Bool[Tensor, "_ _ _"]:
+        grown = torch.nn.functional.max_pool3d(self.cells[None].float(), kernel_size=3, stride=1, padding=1)
+        return grown[0] > 0
+
+    def _of(self, cells: Tensor, places: Tensor) -> Tensor:
+        index = ((places - self.lattice.low) / self.lattice.step).round().long().clamp(min=0)
+        first, second, third = index.minimum(torch.tensor(cells.shape) - 1).unbind(-1)
+        return cells[first, second, third]
 
 
 def _untorn(distance: Float[Tensor, "height width"], focal: float) -> Bool[Tensor, "height width"]:

@@ -8,16 +8,18 @@ TrainingWindow   a window on a run that trains: the engine's onlooker
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
 
-from rayformer.core.errors import DataError
+from rayformer.core.errors import DataError, UserError
 from rayformer.data.scenes.pixels import load_view
-from rayformer.data.scenes.scene import View
+from rayformer.data.scenes.read import read_scene
+from rayformer.data.scenes.scene import Scene, SceneConfig, View
 from rayformer.engine.task import Task
 from rayformer.geometry.cameras import Camera
 from rayformer.geometry.poses import average_up, focus_point
@@ -33,7 +35,7 @@ from rayformer.viewer.window import BrowserWindow
 LOG = logging.getLogger(__name__)
 
 MOST_PHOTOS = 200
-"""Photographs in a window; of more, so many are taken evenly. A browser draws each as a picture of its own."""
+"""Photographs in a window; of more, so many are taken evenly. A browser draws each by itself."""
 THUMBNAIL = 128
 """The longer side of a photograph in the window, in pixels."""
 SHARE = 0.25
@@ -49,17 +51,19 @@ def show_of(view: SceneView, title: str, draw: Callable[[Camera, Style], Drawn] 
     scene, window = view.window.scene, view.window
     views = scene.split("train") or scene.views
     poses = torch.stack([taken.camera.pose for taken in views])
-    shown = [views[place] for place in np.linspace(0, len(views) - 1, min(MOST_PHOTOS, len(views))).astype(int)]
+    places = np.linspace(0, len(views) - 1, min(MOST_PHOTOS, len(views))).astype(int)
     positions = poses[:, :3, 3]
     spread = (positions - positions.mean(dim=0)).norm(dim=-1).median().item()
     return Show(
         title=title,
         draw=draw or drawing(view),
-        photos=[Photo(taken.name, taken.camera, _thumbnail(taken, window)) for taken in shown],
+        photos=[
+            Photo(taken.name, taken.camera, _thumbnail(taken, window))
+            for taken in (views[place] for place in places)
+        ],
         photos_in_all=len(views),
-        points=scene.points,
-        point_colours=scene.point_colours,
-        start=view.cameras(view.usual_path, 1)[0],
+        points=_points(scene),
+        start=_clearest(view.cameras(view.usual_path, 36), positions),
         centre=focus_point(poses).float(),
         up=average_up(poses).float(),
         near=float(scene.near),
@@ -68,6 +72,13 @@ def show_of(view: SceneView, title: str, draw: Callable[[Camera, Style], Drawn] 
         unit=spread if spread > 0 else float(scene.far) / 4,
         normalisation=scene.normalisation,
     )
+
+
+def _clearest(cameras: Sequence[Camera], positions: Float[torch.Tensor, "views 3"]) -> Camera:
+    """The one of `cameras` that stands farthest from every place of a photograph: from the others, the
+    nearest photograph would fill the picture."""
+    gaps = torch.cdist(torch.stack([camera.position for camera in cameras]), positions).min(dim=1).values
+    return cameras[int(gaps.argmax())]
 
 
 def drawing(view: SceneView) -> Callable[[Camera, Style], Drawn]:
@@ -82,9 +93,7 @@ def drawing(view: SceneView) -> Callable[[Camera, Style], Drawn]:
     return draw
 
 
-def along_the_axis(
-    rendering: Rendering, camera: Camera, window: Window
-) -> Float[np.ndarray, "height width"]:
+def along_the_axis(rendering: Rendering, camera: Camera, window: Window) -> Float[np.ndarray, "height width"]:
     """How deep each pixel lies along the axis of the camera, a pinhole, in scene units; NaN where nothing
     is."""
     x = (np.arange(camera.width) + 0.5 - camera.cx) / camera.fx
@@ -97,6 +106,25 @@ def along_the_axis(
     turn = camera.pose[2, :3].numpy()
     advance = turn[0] * x[None] - turn[1] * y[:, None] - turn[2]
     return ((-rendering.depth - camera.pose[2, 3].item()) / advance).astype(np.float32)
+
+
+def _points(
+    scene: Scene,
+) -> Callable[[], tuple[Float[np.ndarray, "points 3"], UInt8[np.ndarray, "points 3"] | None] | None]:
+    """The points of a reconstruction: the scene's own while it trains, of a finished run those of its data,
+    which it keeps no copy of."""
+
+    def load() -> tuple[Float[np.ndarray, "points 3"], UInt8[np.ndarray, "points 3"] | None] | None:
+        read = scene
+        if scene.points is None and Path(scene.source).exists():
+            config = SceneConfig(source=scene.source)
+            try:
+                read = read_scene(config, frame=scene.normalisation, distances=(scene.near, scene.far))
+            except UserError:  # moved, or changed: it can be looked at without
+                return None
+        return None if read.points is None else (read.points, read.point_colours)
+
+    return load
 
 
 def _thumbnail(view: View, window: Window) -> Callable[[], UInt8[np.ndarray, "height width 3"] | None]:
@@ -202,9 +230,9 @@ class TrainingWindow:
         if self._window is not None:
             self._window.close()
         show = show_of(self.view_of(task), self.run.name)
-        # A quarter of the time makes a quarter of the frames: two or three a second, of small pictures.
+        # With a quarter of the time, about four pictures a second while a camera moves.
         self._window = BrowserWindow(
-            show, self.run, self.address, moving_s=0.1, longest_s=TRAINING_PICTURE_S
+            show, self.run, self.address, moving_s=0.06, longest_s=TRAINING_PICTURE_S
         )
         self._task = task
         LOG.info("watch at %s (at most %.0f %% of the time goes into it)", self.address.url, 100 * SHARE)

@@ -1,7 +1,7 @@
 """Coloured points as a PLY file, which every viewer of point clouds opens.
 
-    write_points   places and colours, binary
-    read_points    the way back; also from files of other programs, in text or binary
+write_points   places and colours, binary
+read_points    the way back; also from files of other programs, in text or binary
 """
 
 from pathlib import Path
@@ -74,7 +74,7 @@ def read_points(
         if len(rows) < count:
             raise ValueError(f"{count} points are promised, {len(rows)} are there")
         points = np.stack([rows[axis].astype(np.float64) for axis in PLACE], axis=-1)
-        coloured = all(name in kind.fields and kind.fields[name][0] == np.uint8 for name in COLOUR)
+        coloured = all(name in (kind.names or ()) and kind[name] == np.uint8 for name in COLOUR)
         return points, np.stack([rows[name] for name in COLOUR], axis=-1) if coloured else None
     except (ValueError, KeyError, IndexError) as error:
         raise DataError(f"{path}: torn or not a PLY file of points ({error})") from error
@@ -92,6 +92,8 @@ def _described(lines: list[list[str]]) -> tuple[str, int, np.dtype]:
             inside = count is None
             count = int(rest[1]) if inside else count
         elif word == "property" and inside:
+            if rest[0] not in NUMBERS:
+                raise ValueError(f"numbers of the unknown kind {rest[0]}")
             fields.append((rest[1], ORDERS[form] + NUMBERS[rest[0]]))
     if form not in ORDERS or count is None:
         raise ValueError("its head has no known format or no points")

@@ -1,0 +1,304 @@
+"""Instant-NGP: a radiance field whose memory is a table, and whose networks are small.
+
+Müller et al. 2022, https://arxiv.org/abs/2201.05989. Read from the top:
+
+    NGPConfig        what a recipe may change
+    HashField        the field: a place looked up in grids, then two small networks        sec. 3 and 5.4
+    NGP              stretches of rays where there may be matter, asked and composited     app. C
+    NGP.loss         Huber's loss on the colours of rays
+
+What makes it quick: most of a ray is empty, and an occupancy grid knows where (`parts/occupancy.py`); what
+is known of a place lies in eight look-ups per level instead of a deep network (`encodings/hash_grid.py`);
+and the samples of all rays lie packed one after the other, as many to a ray as it needs
+(`kernels/marching.py`, `kernels/compositing.py`).
+
+Ours, where the paper leaves it open or a laptop asks for it: 8 levels of 4 features instead of 16 of 2,
+which halves the look-ups; unbounded scenes by contraction instead of cascades of grids; the networks work
+on as many samples at once as a processor's caches hold.
+
+Axes: rays; samples, packed over all rays; cells of the occupancy grid along each axis.
+Units: lengths in scene units, density in 1 / scene unit, colour in [0, 1] as stored (sRGB).
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+import torch
+from jaxtyping import Float, Int
+from torch import Generator, Tensor, nn
+
+from rayformer.core.errors import ConfigError
+from rayformer.core.losses import Losses
+from rayformer.encodings.hash_grid import HashGrid, HashGridConfig
+from rayformer.encodings.spherical_harmonics import SphericalHarmonics
+from rayformer.fields.parts.occupancy import Occupancy, OccupancyConfig
+from rayformer.fields.parts.volume import Rendered
+from rayformer.geometry.rays import Rays
+from rayformer.kernels.compositing import composite_packed
+from rayformer.kernels.hash_grid import known_features
+from rayformer.kernels.marching import Packed, Space, march, unit_place
+from rayformer.losses.photometric import huber
+
+TILE = {"cpu": 2**14}
+"""Samples that the networks take at once: on a processor as many as its caches hold, elsewhere all."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NGPConfig:
+    grid: HashGridConfig = HashGridConfig()
+    occupancy: OccupancyConfig = OccupancyConfig()
+    density_width: int = 64
+    """Channels of the one hidden layer before the density."""
+    places: int = 16
+    """What the density network says of a place: the logarithm of its density, and what colour goes by."""
+    colour_width: int = 64
+    """Channels of each hidden layer of the colour network."""
+    colour_depth: int = 2
+    """Its hidden layers."""
+    directions: int = 4
+    """Degree of the spherical harmonics that tell colour the viewing direction, 1 to 4; 1 tells nothing."""
+    steps_across: int | None = None
+    """Steps that a ray takes across the space's inner cube, from face to face. none: about as many as
+    pixels cover it."""
+    cone: float = 1 / 64
+    """In contracted space a step is at least this share of the distance to the camera."""
+    stop: float = 1e-4
+    """Light below which a ray goes no further."""
+    faint: float = 1e-4
+    """Share of a ray's colour below which a sample is passed over."""
+    fog: float = 0.5
+    """How dense the field is at first: the optical depth of the space's inner cube from face to face."""
+    exposure: bool = False
+    """Learn for each training view how much brighter or darker each channel is than the scene (three
+    numbers); views that were not trained on are rendered as the scene is."""
+    first_stride: float = 4.0
+    """At first so many steps are taken as one, then ever fewer; there is no detail yet to miss."""
+    huber: float = 0.1
+    """The colour error from which on the loss grows with the error, no more with its square."""
+    most_samples: int = 1024
+    """Samples that a ray may have at most."""
+
+    def __post_init__(self):
+        layers = ("density_width", "places", "colour_width", "colour_depth")
+        for name in (*layers, "steps_across", "most_samples"):
+            if getattr(self, name) is not None and getattr(self, name) < 1:
+                raise ConfigError(f"model.{name} must be at least 1, but is {getattr(self, name)}.")
+        for name in ("cone", "stop", "faint"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ConfigError(f"model.{name} must lie in [0, 1), but is {getattr(self, name)}.")
+        for name in ("fog", "huber", "first_stride"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise ConfigError(f"model.{name} must be above 0, but is {getattr(self, name)}.")
+        if not 1 <= self.directions <= 4:
+            raise ConfigError(f"model.directions must be 1 to 4, but is {self.directions}.")
+
+
+class HashField(nn.Module):
+    """The field. What colour may know of a place is what the density network passes on."""
+
+    def __init__(self, config: NGPConfig, thin: float):
+        """`thin` is the density, in 1 / scene unit, that the field starts from."""
+        super().__init__()
+        self.grid = HashGrid(config.grid.layout())
+        self.directions = SphericalHarmonics(config.directions)
+        self.to_place = network(self.grid.size, config.density_width, 1, config.places)
+        self.to_colour = network(
+            config.places + self.directions.size, config.colour_width, config.colour_depth, 3
+        )
+        self.thin = thin
+
+    def density(self, features: Float[Tensor, "points features"]) -> Float[Tensor, "points"]:
+        """Density at places of which the grid's features are known; alone, without colour."""
+        return torch.cat([self._density(self.to_place(part)) for part in tiles(features)])
+
+    def forward(
+        self,
+        features: Float[Tensor, "samples features"],
+        directions: Float[Tensor, "rays 3"],
+        ray: Int[Tensor, "samples"],
+    ) -> tuple[Float[Tensor, "samples"], Float[Tensor, "samples 3"]]:
+        """Density and colour at places of which the grid's features are known, each seen along the unit
+        direction of its ray."""
+        harmonics = self.directions(directions)
+        densities, colours = [features.new_empty(0)], [features.new_empty(0, 3)]
+        for part, which in zip(tiles(features), tiles(ray), strict=True):
+            place = self.to_place(part)
+            raw = self.to_colour(torch.cat([place, harmonics[which].to(place.dtype)], dim=-1))
+            densities.append(self._density(place))
+            colours.append(torch.sigmoid(raw.float()))
+        return torch.cat(densities), torch.cat(colours)
+
+    def _density(self, place: Float[Tensor, "points places"]) -> Float[Tensor, "points"]:
+        """The exponential of the first channel, in float32."""
+        return self.thin * _BoundedExp.apply(place[:, 0].float())  # type: ignore[operator]
+
+
+def even(rays: Rays) -> Rays:
+    """The same half-lines with directions of length 1, so that a step is a length in NDC too."""
+    lengths = rays.directions.norm(dim=-1)
+    return rays.replaced(
+        directions=rays.directions / lengths[:, None], near=rays.near * lengths, far=rays.far * lengths
+    )
+
+
+def tiles(values: Tensor) -> tuple[Tensor, ...]:
+    """The rows in pieces whose activations a processor's caches hold; in one piece elsewhere."""
+    return values.split(TILE.get(values.device.type, 2**30))
+
+
+def network(inputs: int, width: int, depth: int, outputs: int) -> nn.Sequential:
+    """Linear layers with ReLU between them, without biases, as in the original."""
+    sizes = [inputs, *[width] * depth]
+    layers: list[nn.Module] = []
+    for before, after in pairwise(sizes):
+        layers += [nn.Linear(before, after, bias=False), nn.ReLU(inplace=True)]
+    return nn.Sequential(*layers, nn.Linear(width, outputs, bias=False))
+
+
+class _BoundedExp(torch.autograd.Function):
+    """exp(x), with the slope of exp(15) beyond 15: what is opaque already need not explode."""
+
+    @staticmethod
+    def forward(ctx, x):  # type: ignore[override]
+        x = x.clamp(max=30)
+        ctx.save_for_backward(x)
+        return x.exp()
+
+    @staticmethod
+    def backward(ctx, gradient):  # type: ignore[override]
+        (x,) = ctx.saved_tensors
+        return gradient * x.clamp(-15, 15).exp()
+
+
+class NGP(nn.Module):
+    """The field in `space`, and where in it there may be matter."""
+
+    needed: Float[Tensor, ""]
+    """Samples that a ray had on average when last looked at."""
+    stride: Float[Tensor, ""]
+    """How many steps make one, while the field is still a fog."""
+
+    def __init__(self, config: NGPConfig, space: Space, views: int = 0):
+        """`views` is the number of training views, for their exposures."""
+        super().__init__()
+        self.config, self.space = config, space
+        self.exposure = nn.Parameter(torch.zeros(views, 3)) if config.exposure else None
+        self.field = HashField(config, thin=config.fog / (2 * space.half))
+        self.occupancy = Occupancy(config.occupancy, space)
+        if config.steps_across is None:
+            raise ConfigError("model.steps_across must be a number here, where no photographs suggest one.")
+        self.step = 2 * space.half / config.steps_across
+        self.cone = config.cone if space.contracted else 0.0
+        self.register_buffer("needed", torch.tensor(float(config.steps_across)))
+        self.register_buffer("stride", torch.tensor(1.0))
+
+    @property
+    def samples_per_ray(self) -> int:
+        return max(1, round(float(self.needed)))
+
+    def before_step(self, step: int, generator: Generator, some_rays: Callable[[int], Rays]) -> None:
+        """Refresh the occupancy grid when it is due, and count how many samples a ray needs now."""
+        every = self.config.occupancy.every
+        if step % every:
+            return
+        self.stride.fill_(max(1.0, self.config.first_stride / 2 ** (step // (2 * every))))
+        if step > 0:
+            self.occupancy.refresh(self._density_at, self._lengths, generator, all_cells=step <= 4 * every)
+        probe = even(some_rays(1024).to(self.needed.device))
+        self.needed.fill_(max(1.0, len(self._march(probe, None)) / len(probe)))
+
+    def _density_at(self, places: Float[Tensor, "points 3"]) -> Float[Tensor, "points"]:
+        return self.field.density(self.field.grid(places))
+
+    def _lengths(self, places: Float[Tensor, "points 3"]) -> Float[Tensor, "points"]:
+        """How long a step through each place is: for a camera at the middle, near enough."""
+        local = (
+            (places * 4 - 2).abs().amax(dim=-1) if self.space.contracted else torch.zeros_like(places[:, 0])
+        )
+        distance = torch.where(local > 1, 1 / (2 - local).clamp(min=1e-2), local) * self.space.half
+        return (distance * self.cone).clamp(min=self.step)
+
+    def _march(self, rays: Rays, generator: Generator | None) -> Packed:
+        jitter = None
+        if generator is not None:
+            jitter = torch.rand(len(rays), generator=generator, device=rays.origins.device)
+        stride = float(self.stride)
+        return march(
+            rays.origins, rays.directions, rays.near, rays.far, self.occupancy.occupied, self.space,
+            self.step * stride, self.cone * stride, jitter, self.config.most_samples,
+        )  # fmt: skip
+
+    def _positions(self, rays: Rays, packed: Packed) -> Float[Tensor, "samples 3"]:
+        """The middles of the stretches, in units of the cube."""
+        middle = (packed.begin + packed.end) / 2
+        return unit_place(
+            rays.origins[packed.ray] + middle[:, None] * rays.directions[packed.ray], self.space
+        )
+
+    def forward(
+        self, rays: Rays, background: Float[Tensor, "rays 3"], generator: Generator | None = None
+    ) -> Rendered:
+        """What is seen along each ray, over a background. Without a generator, no jitter.
+
+        Density is asked everywhere first, without gradients. What lies behind an opaque surface, or is too
+        thin to be seen, needs neither colour nor gradient: two thirds of the samples of a learned scene.
+        """
+        lengths = rays.directions.norm(dim=-1)
+        rays = even(rays)
+        packed = self._march(rays, generator)
+        positions = self._positions(rays, packed)
+        with torch.no_grad():
+            features = self.field.grid(positions)
+            density = self.field.density(features)
+            none = density.new_empty(len(density), 0)
+            *_, weights = composite_packed(
+                density, none, packed.begin, packed.end, packed.starts, self.config.stop
+            )
+            seen = weights > self.config.faint
+        packed, positions, features = packed.only(seen), positions[seen], features[seen]
+        features = known_features(features, positions, self.field.grid.table, self.field.grid.layout)
+        density, colour = self.field(features, rays.view_directions, packed.ray)
+        colour, opacity, depth, weights = composite_packed(
+            density, colour, packed.begin, packed.end, packed.starts, self.config.stop
+        )
+        seen = Rendered(colour=colour, weights=weights, opacity=opacity, depth=depth / lengths)
+        return seen.over(background)
+
+    def loss(
+        self,
+        rays: Rays,
+        colours: Float[Tensor, "rays 3"],
+        background: Float[Tensor, "rays 3"],
+        generator: Generator,
+    ) -> Losses:
+        terms = {}
+        if self.exposure is None:
+            seen = self(rays, background, generator)
+        else:
+            if rays.view is None:
+                raise AssertionError("rays must know their views where views have exposures")
+            alone = self(rays, torch.zeros_like(background), generator)
+            # A camera that brightens the scene does not brighten what was put behind it afterwards.
+            seen = replace(alone, colour=alone.colour * self.exposure.exp()[rays.view]).over(background)
+            # On average, exposures are that of the scene.
+            terms["exposure"] = 1e-2 * self.exposure.mean(dim=0).square().sum()
+        terms["colour"] = huber(seen.colour, colours, self.config.huber)
+        return Losses(total=torch.stack(list(terms.values())).sum(), terms=terms)
+
+    def render(self, rays: Rays, background: Float[Tensor, "rays 3"]) -> Rendered:
+        return self(rays, background)
+
+    def radiance(
+        self, positions: Float[Tensor, "points 3"], directions: Float[Tensor, "points 3"]
+    ) -> tuple[Float[Tensor, "points"], Float[Tensor, "points 3"]]:
+        """Density and colour, each place seen along its own unit direction. Outside a box, and in cells
+        known to be empty, there is nothing."""
+        places = unit_place(positions, self.space)
+        every = torch.arange(len(places), device=places.device)
+        density, colour = self.field(self.field.grid(places), directions, every)
+        inside = ((places >= 0) & (places < 1)).all(dim=-1)
+        cells = self.config.occupancy.cells
+        x, y, z = (places * cells).long().clamp(0, cells - 1).unbind(-1)
+        return torch.where(inside & self.occupancy.occupied[x, y, z], density, 0), colour
