@@ -26,7 +26,7 @@ def run(*words: str, **environment: str) -> str:
         env=os.environ | environment,
         capture_output=True,
         text=True,
-        timeout=280,
+        timeout=880,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
@@ -49,15 +49,17 @@ def theorems(**environment: str) -> str:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_interpreted_on_the_processor_the_kernels_are_their_twins():
     pytest.importorskip("triton", reason=ABSENT)
     assert "passed" in theorems(TRITON_INTERPRET="1", OMP_NUM_THREADS="1")
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_every_kernel_compiles_for_devices_that_are_not_here(tmp_path):
     pytest.importorskip("triton", reason=ABSENT)
-    names = run(str(HERE / "triton_compiles.py"), "75", "90", TRITON_CACHE_DIR=str(tmp_path))
+    names = run(str(HERE / "triton_compiles.py"), "80", TRITON_CACHE_DIR=str(tmp_path))
     wanted = {"_gather", "_scatter", "_locate", "_walk", "_forward", "_backward", "_step"}
     assert set(names.split()) == wanted
 

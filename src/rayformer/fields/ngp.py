@@ -5,7 +5,7 @@ Müller et al. 2022, https://arxiv.org/abs/2201.05989. Read from the top:
     NGPConfig        what a recipe may change
     HashField        the field: a place looked up in grids, then two small networks        sec. 3 and 5.4
     NGP              stretches of rays where there may be matter, asked and composited     app. C
-    NGP.loss         Huber's loss on the colours of rays
+    NGP.loss         Huber's loss on the colours of rays, and a little against haze
 
 What makes it quick: most of a ray is empty, and an occupancy grid knows where (`parts/occupancy.py`); what
 is known of a place lies in eight look-ups per level instead of a deep network (`encodings/hash_grid.py`);
@@ -39,8 +39,13 @@ from rayformer.geometry.rays import Rays
 from rayformer.kernels.compositing import composite_packed
 from rayformer.kernels.hash_grid import known_features
 from rayformer.kernels.marching import Packed, Space, march, unit_place
+from rayformer.losses.histogram import distortion_packed
 from rayformer.losses.photometric import huber
 
+FIRST_ROUND = 12
+"""Samples of a ray that are asked in the first round of rendering; each further round asks twice as many."""
+CLEAR = 2e-3
+"""Share of a ray's light that no eye misses: less than one level of 255 in a picture."""
 TILE = {"cpu": 2**14}
 """Samples that the networks take at once: on a processor as many as its caches hold, elsewhere all."""
 
@@ -77,6 +82,9 @@ class NGPConfig:
     """At first so many steps are taken as one, then ever fewer; there is no detail yet to miss."""
     huber: float = 0.1
     """The colour error from which on the loss grows with the error, no more with its square."""
+    distortion: float = 1e-2
+    """Weight of the loss that draws what a ray sees together: into surfaces, out of haze (mip-NeRF 360, eq. 15).
+    Distances t count as t / (1 + t) of the inner cube's half side."""
     most_samples: int = 1024
     """Samples that a ray may have at most."""
 
@@ -91,6 +99,8 @@ class NGPConfig:
         for name in ("fog", "huber", "first_stride"):
             if not 0 < getattr(self, name) < math.inf:
                 raise ConfigError(f"model.{name} must be above 0, but is {getattr(self, name)}.")
+        if not 0 <= self.distortion < math.inf:
+            raise ConfigError(f"model.distortion must be 0 or more, but is {self.distortion}.")
         if not 1 <= self.directions <= 4:
             raise ConfigError(f"model.directions must be 1 to 4, but is {self.directions}.")
 
@@ -111,7 +121,22 @@ class HashField(nn.Module):
 
     def density(self, features: Float[Tensor, "points features"]) -> Float[Tensor, "points"]:
         """Density at places of which the grid's features are known; alone, without colour."""
-        return torch.cat([self._density(self.to_place(part)) for part in tiles(features)])
+        return self.density_of(self.places(features))
+
+    def places(self, features: Float[Tensor, "points features"]) -> Float[Tensor, "points width"]:
+        """What the density network says of places of which the grid's features are known."""
+        return torch.cat([self.to_place(part) for part in tiles(features)])
+
+    def density_of(self, places: Float[Tensor, "points width"]) -> Float[Tensor, "points"]:
+        """The exponential of the first channel, in float32."""
+        return self.thin * _BoundedExp.apply(places[:, 0].float())  # type: ignore[operator]
+
+    def colour_of(
+        self, places: Float[Tensor, "points width"], harmonics: Float[Tensor, "points dims"]
+    ) -> Float[Tensor, "points 3"]:
+        """The colour of places, each seen along the direction of which the harmonics are given."""
+        both = torch.cat([places, harmonics.to(places.dtype)], dim=-1)
+        return torch.cat([torch.sigmoid(self.to_colour(part).float()) for part in tiles(both)])
 
     def forward(
         self,
@@ -125,14 +150,9 @@ class HashField(nn.Module):
         densities, colours = [features.new_empty(0)], [features.new_empty(0, 3)]
         for part, which in zip(tiles(features), tiles(ray), strict=True):
             place = self.to_place(part)
-            raw = self.to_colour(torch.cat([place, harmonics[which].to(place.dtype)], dim=-1))
-            densities.append(self._density(place))
-            colours.append(torch.sigmoid(raw.float()))
+            densities.append(self.density_of(place))
+            colours.append(self.colour_of(place, harmonics[which]))
         return torch.cat(densities), torch.cat(colours)
-
-    def _density(self, place: Float[Tensor, "points places"]) -> Float[Tensor, "points"]:
-        """The exponential of the first channel, in float32."""
-        return self.thin * _BoundedExp.apply(place[:, 0].float())  # type: ignore[operator]
 
 
 def even(rays: Rays) -> Rays:
@@ -220,14 +240,14 @@ class NGP(nn.Module):
         distance = torch.where(local > 1, 1 / (2 - local).clamp(min=1e-2), local) * self.space.half
         return (distance * self.cone).clamp(min=self.step)
 
-    def _march(self, rays: Rays, generator: Generator | None) -> Packed:
+    def _march(self, rays: Rays, generator: Generator | None, most: int | None = None) -> Packed:
         jitter = None
         if generator is not None:
             jitter = torch.rand(len(rays), generator=generator, device=rays.origins.device)
         stride = float(self.stride)
         return march(
             rays.origins, rays.directions, rays.near, rays.far, self.occupancy.occupied, self.space,
-            self.step * stride, self.cone * stride, jitter, self.config.most_samples,
+            self.step * stride, self.cone * stride, jitter, most or self.config.most_samples,
         )  # fmt: skip
 
     def _positions(self, rays: Rays, packed: Packed) -> Float[Tensor, "samples 3"]:
@@ -240,7 +260,11 @@ class NGP(nn.Module):
     def forward(
         self, rays: Rays, background: Float[Tensor, "rays 3"], generator: Generator | None = None
     ) -> Rendered:
-        """What is seen along each ray, over a background. Without a generator, no jitter.
+        """What is seen along each ray, over a background. Without a generator, no jitter."""
+        return self._look(rays, generator)[0].over(background)
+
+    def _look(self, rays: Rays, generator: Generator | None) -> tuple[Rendered, Packed]:
+        """What is seen along each ray before black, and the samples it is made of.
 
         Density is asked everywhere first, without gradients. What lies behind an opaque surface, or is too
         thin to be seen, needs neither colour nor gradient: two thirds of the samples of a learned scene.
@@ -263,8 +287,7 @@ class NGP(nn.Module):
         colour, opacity, depth, weights = composite_packed(
             density, colour, packed.begin, packed.end, packed.starts, self.config.stop
         )
-        seen = Rendered(colour=colour, weights=weights, opacity=opacity, depth=depth / lengths)
-        return seen.over(background)
+        return Rendered(colour=colour, weights=weights, opacity=opacity, depth=depth / lengths), packed
 
     def loss(
         self,
@@ -274,21 +297,66 @@ class NGP(nn.Module):
         generator: Generator,
     ) -> Losses:
         terms = {}
-        if self.exposure is None:
-            seen = self(rays, background, generator)
-        else:
+        seen, packed = self._look(rays, generator)
+        if self.exposure is not None:
             if rays.view is None:
                 raise AssertionError("rays must know their views where views have exposures")
-            alone = self(rays, torch.zeros_like(background), generator)
             # A camera that brightens the scene does not brighten what was put behind it afterwards.
-            seen = replace(alone, colour=alone.colour * self.exposure.exp()[rays.view]).over(background)
+            seen = replace(seen, colour=seen.colour * self.exposure.exp()[rays.view])
             # On average, exposures are that of the scene.
             terms["exposure"] = 1e-2 * self.exposure.mean(dim=0).square().sum()
-        terms["colour"] = huber(seen.colour, colours, self.config.huber)
+        if self.config.distortion > 0:
+            begin, end = (t / (t + self.space.half) for t in (packed.begin, packed.end))
+            spread = distortion_packed(begin, end, seen.weights, packed.starts, packed.ray)
+            terms["distortion"] = self.config.distortion * spread
+        terms["colour"] = huber(seen.over(background).colour, colours, self.config.huber)
         return Losses(total=torch.stack(list(terms.values())).sum(), terms=terms)
 
+    rays_at_once = 8192
+    """Rays of a picture that are best rendered at once: enough to work on in the last round too."""
+
     def render(self, rays: Rays, background: Float[Tensor, "rays 3"]) -> Rendered:
-        return self(rays, background)
+        """What is seen along each ray, over a background, looked for in rounds from near to far: a ray that has met a
+        surface takes no part in the next.
+
+        A sample of less than CLEAR of a ray's light lends it no colour, and a ray with less than that left has
+        arrived; both are made up for by brightening what is seen, so that what is opaque stays opaque.
+        """
+        if torch.is_grad_enabled():
+            return self(rays, background)
+        count, device = len(rays), rays.origins.device
+        lengths = rays.directions.norm(dim=-1)
+        rays = even(rays)
+        harmonics = self.field.directions(rays.view_directions)
+        colour, coloured = torch.zeros(count, 3, device=device), torch.zeros(count, device=device)
+        opacity, depth = torch.zeros(count, device=device), torch.zeros(count, device=device)
+        alive, near, samples = torch.arange(count, device=device), rays.near, FIRST_ROUND
+        while len(alive):
+            here = rays[alive].replaced(near=near)
+            packed = self._march(here, None, samples)
+            places = self.field.places(self.field.grid(self._positions(here, packed)))
+            density = self.field.density_of(places)
+            none = density.new_empty(len(density), 0)
+            _, thick, deep, weights = composite_packed(
+                density, none, packed.begin, packed.end, packed.starts, self.config.stop
+            )
+            light = 1 - opacity[alive]
+            weights = weights * light[packed.ray]
+            seen = (weights > CLEAR).nonzero()[:, 0]
+            ray = alive[packed.ray[seen]]
+            raw = self.field.colour_of(places[seen], harmonics[ray])
+            colour.index_add_(0, ray, weights[seen, None] * raw)
+            coloured.index_add_(0, ray, weights[seen])
+            opacity[alive] += light * thick
+            depth[alive] += light * deep
+            full = packed.starts.diff() == samples  # there may be more
+            on = full & (opacity[alive] < 1 - CLEAR)
+            near = packed.end[(packed.starts[1:] - 1)[on]] if len(packed) else near[:0]
+            alive, samples = alive[on], 2 * samples
+        opacity = torch.where(opacity > 1 - CLEAR, 1.0, opacity)
+        colour = colour * (opacity / coloured.clamp(min=CLEAR))[:, None]
+        weights = opacity.new_empty(0)
+        return Rendered(colour=colour, weights=weights, opacity=opacity, depth=depth / lengths).over(background)
 
     def radiance(
         self, positions: Float[Tensor, "points 3"], directions: Float[Tensor, "points 3"]

@@ -217,7 +217,7 @@ def _twin_backward(
 # Three operators, so that autograd, torch.compile and export see them whole:
 #
 #     encode    features                               y   = sum_c w_c(x) T_c
-#     backward  gradients of x and T, given that of y  g_x = sum_c w_c'(x) <T_c, g_y>,  g_T = scatter w_c(x) g_y
+#     backward  gradients of x and T, given that of y  g_x = sum_c w_c'(x) <T_c, g_y>, g_T = scatter w_c g_y
 #     tangent   gradients of x, T and g_y, given v, that of g_x, for a loss on g_x
 #
 # Each has a kernel for processors and one for CUDA devices. Where there is none `hash_grid` takes the twin

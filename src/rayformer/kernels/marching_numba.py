@@ -19,7 +19,7 @@ from rayformer.kernels.marching import Packed, Space
 
 
 BLOCK = 4
-"""Cells along each side of a block; OccupancyConfig allows multiples of it."""
+"""Cells along each side of a block."""
 ASIDE = 32
 """Samples of a ray that are put aside while they are counted."""
 
@@ -41,14 +41,15 @@ def _number(t, step, cone):
 @cache
 def _loops() -> Any:
     def block_up(occupied, blocks):
-        """A block is occupied if any of its cells is."""
+        """A block is occupied if any of its cells is; those at the far sides may be cut off."""
+        cells = occupied.shape[0]
         for x in numba.prange(blocks.shape[0]):
             for y in range(blocks.shape[1]):
                 for z in range(blocks.shape[2]):
                     anything = False
-                    for i in range(x * BLOCK, (x + 1) * BLOCK):
-                        for j in range(y * BLOCK, (y + 1) * BLOCK):
-                            for k in range(z * BLOCK, (z + 1) * BLOCK):
+                    for i in range(x * BLOCK, min((x + 1) * BLOCK, cells)):
+                        for j in range(y * BLOCK, min((y + 1) * BLOCK, cells)):
+                            for k in range(z * BLOCK, min((z + 1) * BLOCK, cells)):
                                 anything = anything or occupied[i, j, k]
                     blocks[x, y, z] = anything
 
@@ -172,7 +173,7 @@ def march(
     given = [value.detach().float().contiguous().numpy() for value in (origins, directions, near, far)]
     shift = np.zeros(rays, np.float32) if jitter is None else jitter.float().contiguous().numpy()
     grid = occupied.contiguous().numpy()
-    blocks = np.empty((cells // BLOCK,) * 3, np.bool_)
+    blocks = np.empty((-(-cells // BLOCK),) * 3, np.bool_)
     block_up(grid, blocks)
     arguments = (
         *given, grid, blocks, np.array(space.centre, np.float64), float(space.half),

@@ -3,6 +3,7 @@
     blurred_weights  what intervals hold of a histogram that was smeared with a box       Zip-NeRF, sec. 3.2
     interlevel       a proposal must cover what the field found, blurred                  Zip-NeRF, sec. 3.2
     distortion       weight belongs together: few intervals, near each other              mip-NeRF 360, eq. 15
+    distortion_packed  the same for intervals packed one after the other, any number to a ray
 
 Zip-NeRF: Barron et al. 2023, https://arxiv.org/abs/2304.06706. mip-NeRF 360: Barron et al. 2022,
 https://arxiv.org/abs/2111.12077.
@@ -11,7 +12,7 @@ Axes: rays; edges = samples + 1 of the field's histogram; coarse = edges of the 
 """
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 
@@ -86,3 +87,26 @@ def distortion(
     before, moment = (torch.cumsum(x, dim=-1) - x for x in (weights, weights * middles))
     between = 2 * (weights * (middles * before - moment)).sum(dim=-1)
     return between + (weights.square() * edges.diff(dim=-1)).sum(dim=-1) / 3
+
+
+def distortion_packed(
+    begin: Float[Tensor, "samples"],
+    end: Float[Tensor, "samples"],
+    weights: Float[Tensor, "samples"],
+    starts: Int[Tensor, "edges"],
+    ray: Int[Tensor, "samples"],
+) -> Float[Tensor, ""]:
+    """The mean over the rays of `distortion`, for intervals that need not touch. Samples [starts[i], starts[i + 1])
+    are ray i's, and `ray` says the same of each sample."""
+    if not len(weights):
+        return weights.sum()
+    middles = (begin + end) / 2
+    first = starts[:-1].clamp(max=len(weights) - 1)[ray]  # a ray without samples has none to ask for it
+
+    def before(values: Tensor) -> Tensor:
+        summed = values.double().cumsum(0) - values  # over all rays: float32 would not hold the differences
+        return (summed - summed[first]).to(values.dtype)
+
+    middles = middles - middles[first]
+    between = 2 * weights * (middles * before(weights) - before(weights * middles))
+    return (between + weights.square() * (end - begin) / 3).sum() / (len(starts) - 1)

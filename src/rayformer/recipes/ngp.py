@@ -13,6 +13,7 @@ from rayformer.engine.plan import Optim, Plan, Schedule
 from rayformer.engine.task import Chain, Group, Recipe, Setting, Stage
 from rayformer.fields.ngp import NGP, NGPConfig
 from rayformer.fields.parts.occupancy import OccupancyConfig
+from rayformer.kernels.warm_up import warm_up
 from rayformer.recipes.parts.field_space import FieldSpace, SpaceConfig, fitted_scene, open_space
 from rayformer.recipes.parts.open import Loaded
 from rayformer.recipes.parts.scene import SceneTask, SceneTraining, open_scene, scene_groups
@@ -63,7 +64,14 @@ def build(config: NGPRecipe, setting: Setting) -> Chain:
     ndc = scene.forward_facing if config.scene.ndc == "auto" else config.scene.ndc == "on"
     place = open_space(scene, config.space, ndc, config.model.occupancy.cells, setting)
     scene = fitted_scene(scene, place.space, config.space)
-    data = data | {"remarks": [*data["remarks"], place.remark]}
+    remarks = [*data["remarks"], place.remark]
+    if setting.training:
+        ready = warm_up(
+            setting.device, (config.model.grid.features,), contracted=place.space.contracted,
+            cone=config.model.cone if place.space.contracted else 0.0, of_places=config.scene.move_cameras,
+        )  # fmt: skip
+        remarks.append(str(ready))
+    data = data | {"remarks": remarks}
 
     def task(finished: object) -> SceneTask:
         with seeded(setting.seed, "model"):

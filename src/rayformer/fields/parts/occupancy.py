@@ -32,7 +32,7 @@ FOG_REFRESHMENTS = 3
 
 @dataclass(frozen=True, kw_only=True)
 class OccupancyConfig:
-    cells: int = 96
+    cells: int = 64
     """Along each axis; a multiple of 4, so that the border of a contracted space's inner cube is one of
     cells.
     """

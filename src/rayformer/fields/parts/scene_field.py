@@ -54,3 +54,11 @@ class ChangingField(SceneField, Protocol):
         """Change it, before step number `step`. `some_rays(n)` gives n random rays of the training views, the same
         in every process; `generator` is on the processor. What changes must be kept in buffers."""
         ...
+
+
+@runtime_checkable
+class RoundedField(SceneField, Protocol):
+    """A field that renders rays in rounds, from near to far, and sees to the memory of each round itself."""
+
+    rays_at_once: int
+    """Rays that it would best be given at once."""

@@ -82,7 +82,7 @@ def resample_intervals(
     count: int,
     generator: Generator | None = None,
     trust: float = 1.0,
-) -> Float[Tensor, "rays {count}+1"]:
+) -> Float[Tensor, "rays edges"]:
     """The fenceposts of `count` intervals that each hold about an equal part of the histogram.
 
     Fenceposts lie in the middles between `count` evenly spaced quantiles, and the two at the ends as far

@@ -47,7 +47,7 @@ class SpaceConfig:
     takes a box for pictures with transparent surroundings and for NDC, and all of space for photographs."""
     half: float | None = None
     """Half of the cube's side, in scene units; none takes what cameras and transparent pixels suggest."""
-    reach: float = 16.0
+    reach: float = 8.0
     """How far from the camera rays go through contracted space, in half sides of the cube."""
     carve: bool = True
     """Cut away what transparent pixels show to be empty, and fit a box to what is left."""
@@ -179,8 +179,8 @@ def _seen(views: list[View], space: Space) -> Bool[Tensor, "cells cells cells"]:
 
 
 def _carved(scene: Scene, views: list[View], space: Space) -> Bool[Tensor, "cells cells cells"]:
-    """Cells that no view shows to be empty. A view does so where it sees the whole cell, and every pixel
-    that the ball around the cell may touch is transparent."""
+    """Cells that no view shows to be empty. A view does so where it sees the cell's middle, and every pixel that
+    the ball around the cell may touch is transparent."""
     points = _middles(space)
     radii = _radii(space)
     left = torch.ones(len(points), dtype=torch.bool)
@@ -195,16 +195,14 @@ def _carved(scene: Scene, views: list[View], space: Space) -> Bool[Tensor, "cell
         focal, middle = torch.tensor([[camera.fx, camera.fy], [camera.cx, camera.cy]])
         slope = (pixels - middle).abs() / focal
         reach = focal * (1 + slope) * (radii / (depth - radii).clamp(min=1e-9))[:, None]
-        low, high = (pixels - reach).floor(), (pixels + reach).floor() + 1
-        whole = (
-            (depth > radii)
-            & (low >= 0).all(dim=-1)
-            & (high <= torch.tensor([camera.width, camera.height])).all(dim=-1)
-        )
+        size = torch.tensor([camera.width, camera.height])
+        there = (depth > radii) & ((pixels >= 0) & (pixels < size)).all(dim=-1)
+        low = (pixels - reach).floor().clamp(min=torch.zeros(2))[there].long()
+        high = ((pixels + reach).floor() + 1).clamp(max=size)[there].long()
         # Pixels above and left of each corner that are not transparent: four of these make those in a box.
         counts = F.pad(torch.from_numpy(picture[..., 3] > 0).long().cumsum(0).cumsum(1), (1, 0, 1, 0))
-        (x0, y0), (x1, y1) = low[whole].long().unbind(-1), high[whole].long().unbind(-1)
-        left[whole] &= counts[y1, x1] - counts[y0, x1] - counts[y1, x0] + counts[y0, x0] > 0
+        (x0, y0), (x1, y1) = low.unbind(-1), high.unbind(-1)
+        left[there] &= counts[y1, x1] - counts[y0, x1] - counts[y1, x0] + counts[y0, x0] > 0
     return left.view(CELLS, CELLS, CELLS)
 
 

@@ -144,7 +144,9 @@ class SceneTask:
 
     @property
     def field(self) -> SceneField:
-        return self.model  # type: ignore[return-value]  # a module that is a field too
+        """What is rendered; where cameras are learned, the field without them."""
+        model = self.model.field if isinstance(self.model, MovedCameras) else self.model
+        return model  # type: ignore[return-value]  # a module that is a field too
 
     @cached_property
     def store(self) -> PixelStore:
@@ -219,7 +221,7 @@ class SceneTask:
         return max(1, samples // self.field.samples_per_ray)
 
     def loss(self, piece: RayPiece, step: int, generator: Generator) -> Losses:
-        return self.field.loss(piece.rays, piece.colours, piece.background, generator)
+        return self.model.loss(piece.rays, piece.colours, piece.background, generator)  # type: ignore[operator]
 
     # ------------------------------------------------------------------ measuring and showing
 

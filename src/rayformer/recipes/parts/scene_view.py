@@ -17,7 +17,7 @@ from jaxtyping import Float, UInt8
 from rayformer.core.errors import ConfigError, did_you_mean
 from rayformer.data.scenes.scene import Scene
 from rayformer.engine.precision import Precision
-from rayformer.fields.parts.scene_field import SceneField
+from rayformer.fields.parts.scene_field import RoundedField, SceneField
 from rayformer.geometry.cameras import Camera
 from rayformer.geometry.paths import keyframes, orbit, spiral, through
 from rayformer.geometry.rays import Rays, camera_rays
@@ -64,7 +64,7 @@ def render_camera(field: SceneField, camera: Camera, window: Window, device: tor
     colour = np.empty((camera.height * camera.width, 3), np.uint8)
     depth = np.empty(camera.height * camera.width, np.float32)
     background = torch.tensor([window.background], device=device)
-    at_once = max(1, SAMPLES_AT_ONCE.get(device.type, 2**20) // field.samples_per_ray)
+    at_once = rays_at_once(field, device)
     for start in range(0, len(colour), at_once):
         index = torch.arange(start, min(start + at_once, len(colour)))
         pixels = torch.stack([index % camera.width, index // camera.width], dim=-1).double() + 0.5
@@ -80,6 +80,13 @@ def render_camera(field: SceneField, camera: Camera, window: Window, device: tor
         depth[place] = torch.where(seen.opacity > 0.5, distance, torch.nan).cpu().numpy()
     shape = (camera.height, camera.width)
     return Rendering(colour.reshape(*shape, 3), depth.reshape(shape))
+
+
+def rays_at_once(field: SceneField, device: torch.device) -> int:
+    """Rays that `field` is best given in one call."""
+    if isinstance(field, RoundedField):
+        return field.rays_at_once
+    return max(1, SAMPLES_AT_ONCE.get(device.type, 2**20) // field.samples_per_ray)
 
 
 PATHS = ("orbit", "spiral", "test")
