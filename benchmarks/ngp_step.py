@@ -1,10 +1,11 @@
 """Where the time of an Instant-NGP training step goes, and how long a picture takes.
 
-    python benchmarks/ngp_step.py [--data FOLDER] [--warm-up 300] [--steps 60] [--run RUN] [OPTIONS OF THE RECIPE]
+    python benchmarks/ngp_step.py [--data FOLDER] [--warm-up 300] [--steps 60] [--run RUN]
 
-The recipe with its defaults, whole steps through the engine: drawing the rays, forward, backward, Adam. The first
-`--warm-up` steps are not timed; by then kernels are compiled and the occupancy grid knows what is empty. After that each
-step and each of its phases is timed by itself, and the table has medians over `--steps` steps:
+The recipe with its defaults (options of the recipe may follow ours), whole steps through the engine:
+drawing the rays, forward, backward, Adam. The first `--warm-up` steps are not timed; by then kernels are
+compiled and the occupancy grid knows what is empty. After that each step and each of its phases is timed by
+itself, and the table has medians over `--steps` steps:
 
     rays         pixels drawn, their rays and colours
     occupancy    the grid of what is empty, looked at anew; in every 16th step only, so a mean over all steps
@@ -16,9 +17,9 @@ step and each of its phases is timed by itself, and the table has medians over `
     optimiser    Adam, of which the table's rows that were touched
     rest         what is left of the whole step
 
-Samples are those that the march gave, counted, before any is passed over; "with gradient" are those that networks and
-table learn from. With `--run`, a trained scene is rendered at 270 x 480 from five of its held-out poses as well, colour
-and depth, after one that is not timed.
+Samples are those that the march gave, counted, before any is passed over; "with gradient" are those that
+networks and table learn from. With `--run`, a trained scene is rendered at 270 x 480 from five of its
+held-out poses as well, colour and depth, after one that is not timed.
 """
 
 import argparse
@@ -32,8 +33,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from kernels import name_of
 
+from kernels import name_of
 from rayformer.cli.main import share_the_cores
 from rayformer.cli.recipe_options import configure
 from rayformer.core.config import to_plain
@@ -63,8 +64,7 @@ def main() -> None:
     asked, words = parser.parse_known_args()
     share_the_cores()
     device = pick_device(asked.device)
-    threads = f", {torch.get_num_threads()} threads" if device.type == "cpu" else ""
-    print(f"{datetime.date.today()}, {name_of(device)}{threads}, torch {torch.__version__}")
+    print(f"{datetime.date.today()}, {name_of(device)}, torch {torch.__version__}")
     given = f"--data {Path(asked.data).name} --warm-up {asked.warm_up} --steps {asked.steps} "
     given += f"--seed {asked.seed} --device {asked.device} {' '.join(words)}"
     print(f"Command: `python benchmarks/ngp_step.py {given.strip()}`\n")

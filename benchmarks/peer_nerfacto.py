@@ -1,18 +1,20 @@
-"""nerfstudio's nerfacto on a processor, timed until held-out views are seen at 20 dB. `fox_time_to_20db.py` starts it.
+"""nerfstudio's nerfacto on a processor, timed until held-out views are seen at 20 dB.
 
     PEER_VENV/bin/python benchmarks/peer_nerfacto.py --data FOLDER --variant default|reduced [--seconds 600]
 
-It runs under a python of its own, with nerfstudio 1.1.5 and torch; the package is not imported. FOLDER holds a
-transforms.json in nerfstudio's form, with train_filenames and val_filenames. What comes out is one line of JSON for
-every look at the held-out views: seconds of training since the process was started, mean PSNR, steps.
+`fox_time_to_20db.py` starts it. It runs under a python of its own, with nerfstudio 1.1.5 and torch; the
+package is not imported. FOLDER holds a transforms.json in nerfstudio's form, with train_filenames and
+val_filenames. What comes out is one line of JSON for every look at the held-out views: seconds of training
+since the process was started, mean PSNR, steps.
 
-    default   nerfacto as nerfstudio's method_configs.py has it (4,096 rays; 256, 96 and 48 samples; 16 levels of 2^19
-              rows; cameras learned; float32, as nerfstudio trains on processors), with implementation="torch"
+    default   nerfacto as nerfstudio's method_configs.py has it, with implementation="torch": 4,096 rays; 256,
+              96 and 48 samples; 16 levels of 2^19 rows; cameras learned; float32, which nerfstudio takes on
+              processors
     reduced   what learned fastest of what was tried for a training of minutes on two cores: see `REDUCED`
 
-Departures, in the peer's favour: rays are made in the process that trains, as a second process would take one of two
-cores; of nerfstudio only what nerfacto needs is imported; no viewer, no log, no checkpoints. Held-out rays see
-nerfacto's average appearance, as it has it.
+Departures, in the peer's favour: rays are made in the process that trains, as a second process would take
+one of two cores; of nerfstudio only what nerfacto needs is imported; no viewer, no log, no checkpoints.
+Held-out rays see nerfacto's average appearance, as it has it.
 """
 
 import argparse

@@ -138,4 +138,4 @@ usage: rayformer COMMAND ...
 {lines}
 
 `rayformer COMMAND --help` explains a command. --version gives the version, --debug shows tracebacks.
-A first run that needs no data: rayformer train nerf --data demo --smoke"""
+A first run that needs no data: rayformer train ngp --data demo --smoke"""

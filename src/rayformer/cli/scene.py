@@ -89,7 +89,7 @@ def run(words: Sequence[str], usage: str) -> int:
         "error": f"{made.pixels_off:.2f} pixels",
         "time": f"{made.seconds:.0f} s",
         "look at": files["preview.png"],
-        "train": f"rayformer train nerf --data {made.folder}",
+        "train": f"rayformer train ngp --data {made.folder}",
     }
     give({**asdict(made), "files": list(files.values())}, values.json, number_lines(shown))
     return 0

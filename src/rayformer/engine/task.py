@@ -119,8 +119,8 @@ class Group:
     decay: float | None = None
     """Weight decay of this group; None takes the plan's."""
     sparse: bool = False
-    """Tables of which a step touches few rows: numbers whose gradient is exactly zero stay as they are, moments
-    included. Only with adam."""
+    """Tables of which a step touches few rows: numbers whose gradient is exactly zero stay as they are,
+    moments included. Only with adam."""
 
 
 def one_group(model: nn.Module) -> list[Group]:

@@ -83,8 +83,8 @@ class NGPConfig:
     huber: float = 0.1
     """The colour error from which on the loss grows with the error, no more with its square."""
     distortion: float = 1e-2
-    """Weight of the loss that draws what a ray sees together: into surfaces, out of haze (mip-NeRF 360, eq. 15).
-    Distances t count as t / (1 + t) of the inner cube's half side."""
+    """Weight of the loss that draws what a ray sees together: into surfaces, out of haze (mip-NeRF 360, eq.
+    15). Distances t count as t / (1 + t) of the inner cube's half side."""
     most_samples: int = 1024
     """Samples that a ray may have at most."""
 
@@ -316,12 +316,11 @@ class NGP(nn.Module):
     """Rays of a picture that are best rendered at once: enough to work on in the last round too."""
 
     def render(self, rays: Rays, background: Float[Tensor, "rays 3"]) -> Rendered:
-        """What is seen along each ray, over a background, looked for in rounds from near to far: a ray that has met a
-        surface takes no part in the next.
+        """What is seen along each ray, over a background, looked for in rounds from near to far: a ray that
+        has met a surface takes no part in the next.
 
-        A sample of less than CLEAR of a ray's light lends it no colour, and a ray with less than that left has
-        arrived; both are made up for by brightening what is seen, so that what is opaque stays opaque.
-        """
+        A sample of less than CLEAR of a ray's light lends it no colour, and a ray with less than that left
+        has arrived; both are made up for by brightening what is seen, so that what is opaque stays opaque."""
         if torch.is_grad_enabled():
             return self(rays, background)
         count, device = len(rays), rays.origins.device
@@ -342,7 +341,11 @@ class NGP(nn.Module):
             )
             light = 1 - opacity[alive]
             weights = weights * light[packed.ray]
-            seen = (weights > CLEAR).nonzero()[:, 0]
+            # Haze is made of samples that are all too thin to be seen alone: its thickest ones lend the
+            # colour.
+            most = torch.zeros_like(light).scatter_reduce(0, packed.ray, weights, "amax")
+            bar = torch.where(light * thick > CLEAR, (most / 2).clamp(max=CLEAR), CLEAR)
+            seen = (weights > bar[packed.ray]).nonzero()[:, 0]
             ray = alive[packed.ray[seen]]
             raw = self.field.colour_of(places[seen], harmonics[ray])
             colour.index_add_(0, ray, weights[seen, None] * raw)
@@ -356,7 +359,9 @@ class NGP(nn.Module):
         opacity = torch.where(opacity > 1 - CLEAR, 1.0, opacity)
         colour = colour * (opacity / coloured.clamp(min=CLEAR))[:, None]
         weights = opacity.new_empty(0)
-        return Rendered(colour=colour, weights=weights, opacity=opacity, depth=depth / lengths).over(background)
+        return Rendered(colour=colour, weights=weights, opacity=opacity, depth=depth / lengths).over(
+            background
+        )
 
     def radiance(
         self, positions: Float[Tensor, "points 3"], directions: Float[Tensor, "points 3"]

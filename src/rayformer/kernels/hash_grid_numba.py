@@ -1,17 +1,18 @@
 """The hash grid's three operators as compiled loops for processors. What they compute stands in `hash_grid`.
 
-How the time goes, and what is done about it: a place costs 8 look-ups per level in tables of megabytes. So places are
-taken in blocks of 128; for a block and a level the rows and weights of all corners are computed first, which is
-arithmetic that fills vector units, and then the rows are fetched, eight places ahead of their use. Along a ray
-neighbours share cells, so samples should come in the order of their rays.
+How the time goes, and what is done about it: a place costs 8 look-ups per level in tables of megabytes. So
+places are taken in blocks of 128; for a block and a level the rows and weights of all corners are computed
+first, which is arithmetic that fills vector units, and then the rows are fetched, eight places ahead of their
+use. Along a ray neighbours share cells, so samples should come in the order of their rays.
 
-The table's gradient: each level is one task, summed place by place in their order. With more threads than levels a
-level is cut into ranges of rows, and every task walks all places, adding what falls into its range. Either way each
-row is summed by one thread in one order: the same bits, whatever the number of threads.
+The table's gradient: each level is one task, summed place by place in their order. With more threads than
+levels a level is cut into ranges of rows, and every task walks all places, adding what falls into its range.
+Either way each row is summed by one thread in one order: the same bits, whatever the number of threads.
 """
 
 from collections.abc import Sequence
 from functools import cache
+from itertools import pairwise
 from typing import Any
 
 import numba
@@ -81,8 +82,8 @@ def _corners(positions, first, count, level, shift, rows, within):
     cells = positions.dtype.type(level[0])
     side = level[1]
     if level[3] != 0:
-        _fill(positions, first, count, cells, shift, side, True, _u32(level[4]), _u32(level[5]), _u32(level[6]),
-              rows, within)  # fmt: skip
+        _fill(positions, first, count, cells, shift, side, True, _u32(level[4]), _u32(level[5]),
+              _u32(level[6]), rows, within)  # fmt: skip
     else:
         _fill(positions, first, count, cells, shift, side, False, _u32(0), _u32(side), _u32(side * side),
               rows, within)  # fmt: skip
@@ -124,7 +125,7 @@ def _slopes(positions, first, count, cells, shift, side, within, direction, weig
 
 @inlined
 def _inside(x, cells, shift, side):
-    """How fast a place moves through the cells of a level: `cells`, or 0 where it is clamped to the border."""
+    """How fast a place moves through the cells of a level: `cells`, or 0 where it is clamped."""
     p = x * cells + shift
     zero = cells - cells
     return cells if p >= zero and p <= side - 1 else zero
@@ -156,11 +157,14 @@ def _loops(features: int) -> Any:
                     for f in range(features):
                         total = positions.dtype.type(0)
                         for c in range(8):
-                            total += weights[c, i] * table[start + _u64(rows[c, i]) * _u64(features) + _u64(f)]
+                            total += (
+                                weights[c, i] * table[start + _u64(rows[c, i]) * _u64(features) + _u64(f)]
+                            )
                         out[place + _u64(f)] = total
 
     def scatter(positions, gradient, levels, shift, tasks, direction, sloped, out):
-        """Add weight times gradient to the rows; with `sloped`, the weight's change along `direction` instead."""
+        """Add weight times gradient to the rows; with `sloped`, the weight's change along `direction`
+        instead."""
         count = positions.shape[0]
         width = len(levels) * features
         for turn in numba.prange(len(tasks)):
@@ -187,7 +191,8 @@ def _loops(features: int) -> Any:
                     place = _u64((first + i) * width + number * features)
                     anything = False
                     for f in range(features):
-                        # Behind an opaque surface all gradients are zero, and a row is not touched for nothing.
+                        # Behind an opaque surface all gradients are zero, and a row is not touched for
+                        # nothing.
                         anything = anything or gradient[place + _u64(f)] != 0
                     if not anything:
                         continue
@@ -239,7 +244,7 @@ def _loops(features: int) -> Any:
                     out[first + i, 2] += along_z * _inside(positions[first + i, 2], cells, shift, level[1])
 
     def move(positions, table, gradient, direction, levels, shift, of_gradient, of_positions):
-        """Along `direction`: the features' change, and the change of `locate`'s answer, which is their bend."""
+        """Along `direction`: how the features change, and how the answer of `locate` does."""
         count = positions.shape[0]
         width = len(levels) * features
         one, zero = positions.dtype.type(1), positions.dtype.type(0)
@@ -263,7 +268,9 @@ def _loops(features: int) -> Any:
                     for f in range(features):
                         total = zero
                         for c in range(8):
-                            total += weights[c, i] * table[start + _u64(rows[c, i]) * _u64(features) + _u64(f)]
+                            total += (
+                                weights[c, i] * table[start + _u64(rows[c, i]) * _u64(features) + _u64(f)]
+                            )
                         of_gradient[place + _u64(f)] = total
                     for c in range(8):
                         total = zero
@@ -273,9 +280,15 @@ def _loops(features: int) -> Any:
                         met[c] = total
                     x, y, z = within[0, i], within[1, i], within[2, i]
                     # Trilinear weights bend only between two different axes: their second derivatives.
-                    xy = (one - z) * (met[3] - met[2] - met[1] + met[0]) + z * (met[7] - met[6] - met[5] + met[4])
-                    xz = (one - y) * (met[5] - met[4] - met[1] + met[0]) + y * (met[7] - met[6] - met[3] + met[2])
-                    yz = (one - x) * (met[6] - met[4] - met[2] + met[0]) + x * (met[7] - met[5] - met[3] + met[1])
+                    xy = (one - z) * (met[3] - met[2] - met[1] + met[0]) + z * (
+                        met[7] - met[6] - met[5] + met[4]
+                    )
+                    xz = (one - y) * (met[5] - met[4] - met[1] + met[0]) + y * (
+                        met[7] - met[6] - met[3] + met[2]
+                    )
+                    yz = (one - x) * (met[6] - met[4] - met[2] + met[0]) + x * (
+                        met[7] - met[5] - met[3] + met[1]
+                    )
                     speed_x = _inside(positions[first + i, 0], cells, shift, level[1])
                     speed_y = _inside(positions[first + i, 1], cells, shift, level[1])
                     speed_z = _inside(positions[first + i, 2], cells, shift, level[1])
@@ -289,7 +302,7 @@ def _loops(features: int) -> Any:
     return compiled(encode), compiled(scatter), compiled(locate), compiled(move)
 
 
-# ------------------------------------------------------------------------------------------ tensors in and out
+# ------------------------------------------------------------------------------------------ in and out
 
 
 def encode(
@@ -352,10 +365,19 @@ def tangent(
     places, arriving, along = (_plain(value, table) for value in (positions, gradient, direction))
     by_shift = places.dtype.type(shift)
     _, scatter, _, move = _loops(features)
-    in_gradient, in_places = torch.empty_like(table.new_empty(gradient.shape)), table.new_empty(positions.shape)
+    in_gradient, in_places = table.new_empty(gradient.shape), table.new_empty(positions.shape)
     in_table = torch.zeros_like(table)
     rows = _plain(table, table).reshape(-1)
-    move(places, rows, arriving.reshape(-1), along, levels, by_shift, in_gradient.numpy().reshape(-1), in_places.numpy())
+    move(
+        places,
+        rows,
+        arriving.reshape(-1),
+        along,
+        levels,
+        by_shift,
+        in_gradient.numpy().reshape(-1),
+        in_places.numpy(),
+    )
     tasks = _tasks(tuple(starts), numba.get_num_threads())
     scatter(places, arriving.reshape(-1), levels, by_shift, tasks, along, True, in_table.numpy().reshape(-1))
     return in_gradient.to(gradient.dtype), in_places.to(positions.dtype), in_table
@@ -372,7 +394,7 @@ def _levels(
 ) -> np.ndarray:
     """A line for each level: cells, corners along an axis, first row, whether hashed, mask, two primes."""
     lines = []
-    for cells, first, last in zip(resolutions, starts, starts[1:], strict=False):
+    for cells, (first, last) in zip(resolutions, pairwise(starts), strict=True):
         side = cells + (1 if shift == 0 else 0)
         hashed = side**3 > last - first
         lines.append([cells, side, first, int(hashed), last - first - 1, primes[1], primes[2]])
@@ -381,11 +403,12 @@ def _levels(
 
 @cache
 def _tasks(starts: tuple[int, ...], threads: int) -> np.ndarray:
-    """A line for each task of `scatter`: level, the rows it may touch (first, end), and whether these are all."""
+    """A line for each task of `scatter`: level, the rows it may touch (first, end), and whether these are
+    all."""
     levels = len(starts) - 1
     parts = -(-threads // levels)
     lines = []
-    for level, (first, last) in enumerate(zip(starts, starts[1:], strict=False)):
+    for level, (first, last) in enumerate(pairwise(starts)):
         rows = last - first
         for part in range(parts):
             lines.append([level, part * rows // parts, (part + 1) * rows // parts, int(parts == 1)])

@@ -1,8 +1,9 @@
 """Ray marching as a compiled loop for processors. What it computes stands in `marching`.
 
-Where samples belong is known only when those of all rays before are counted. So the first samples of each ray are
-put aside while they are counted, and the few rays that have more are walked a second time. Where nothing is bent by
-contraction a ray steps to the far side of an empty cell at once, and of a whole block of cells if all are empty.
+Where samples belong is known only when those of all rays before are counted. So the first samples of each ray
+are put aside while they are counted, and the few rays that have more are walked a second time. Where nothing
+is bent by contraction a ray steps to the far side of an empty cell at once, and of a whole block of cells if
+all are empty.
 """
 
 import math
@@ -16,7 +17,6 @@ from torch import Tensor
 
 from rayformer.kernels.compiled import compiled, inlined
 from rayformer.kernels.marching import Packed, Space
-
 
 BLOCK = 4
 """Cells along each side of a block."""
@@ -53,10 +53,10 @@ def _loops() -> Any:
                                 anything = anything or occupied[i, j, k]
                     blocks[x, y, z] = anything
 
-    def walk(origins, directions, near, far, occupied, blocks, centre, half, contracted, step, cone, jitter, limit,
-             counts, starts, begins, ends):  # fmt: skip
-        """With `starts` empty: count the samples of each ray, and put its first ones aside in begins and ends, ASIDE
-        to a ray. Else write, from `starts` on, those of the rays that have more."""
+    def walk(origins, directions, near, far, occupied, blocks, centre, half, contracted, step, cone, jitter,
+             limit, counts, starts, begins, ends):  # fmt: skip
+        """With `starts` empty: count the samples of each ray, and put its first ones aside in begins and
+        ends, ASIDE to a ray. Else write, from `starts` on, those of the rays that have more."""
         cells = occupied.shape[0]
         writing = len(starts) > 0
         growth = math.exp(cone)
@@ -95,7 +95,8 @@ def _loops() -> Any:
             shift = 2.0 if contracted else 1.0
             begin = _post(first + k, step, cone)
             while found < limit:
-                # In proportion to the distance a post is the last one times a constant, which spares the exponential.
+                # In proportion to the distance a post is the last one times a constant, which spares the
+                # exponential.
                 end = begin * growth if (first + k) * cone > 1 else _post(first + k + 1, step, cone)
                 middle = (begin + end) / 2
                 if not middle < until:
@@ -107,7 +108,7 @@ def _loops() -> Any:
                     squeeze = (2 - 1 / size) / size
                     x, y, z = x * squeeze, y * squeeze, z * squeeze
                 gx, gy, gz = (x + shift) * scale, (y + shift) * scale, (z + shift) * scale
-                ix, iy, iz = int(math.floor(gx)), int(math.floor(gy)), int(math.floor(gz))
+                ix, iy, iz = math.floor(gx), math.floor(gy), math.floor(gz)
                 inside = ix >= 0 and iy >= 0 and iz >= 0 and ix < cells and iy < cells and iz < cells
                 if inside and occupied[ix, iy, iz]:
                     if found < room:
@@ -121,12 +122,14 @@ def _loops() -> Any:
                 k += 1
                 begin = end
                 if inside and not bent:
-                    # To the far side of this empty cell, or of its block, along the axis on which it comes first.
+                    # To the far side of this empty cell, or of its block, along the axis on which it comes
+                    # first.
                     wide = 1
                     if not blocks[ix // BLOCK, iy // BLOCK, iz // BLOCK]:
                         wide = BLOCK
                         ix, iy, iz = ix - ix % BLOCK, iy - iy % BLOCK, iz - iz % BLOCK
-                    way = leave - middle if contracted else np.inf  # beyond the inner cube straight lines bend
+                    # Beyond the inner cube straight lines bend.
+                    way = leave - middle if contracted else np.inf
                     if dx != 0:
                         way = min(way, ((ix + wide if dx > 0 else ix) - gx) / (dx * scale))
                     if dy != 0:

@@ -96,8 +96,10 @@ def distortion_packed(
     starts: Int[Tensor, "edges"],
     ray: Int[Tensor, "samples"],
 ) -> Float[Tensor, ""]:
-    """The mean over the rays of `distortion`, for intervals that need not touch. Samples [starts[i], starts[i + 1])
-    are ray i's, and `ray` says the same of each sample."""
+    """The mean over the rays of `distortion`, for intervals that need not touch.
+
+    Samples [starts[i], starts[i + 1]) are ray i's, and `ray` says the same of each sample.
+    """
     if not len(weights):
         return weights.sum()
     middles = (begin + end) / 2

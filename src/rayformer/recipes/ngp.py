@@ -26,7 +26,7 @@ class NGPRecipe:
     data: SceneConfig = SceneConfig(background="random")
     space: SpaceConfig = SpaceConfig()
     model: NGPConfig = NGPConfig()
-    scene: SceneTraining = SceneTraining(rays=4096, samples=2**15, samples_at_once=2**18)
+    scene: SceneTraining = SceneTraining(rays=4096, samples=2**15, samples_at_once=2**18, ndc="off")
     plan: Plan = Plan(
         steps=20_000,
         optim=Optim(rate=3e-2, betas=(0.9, 0.99), eps=1e-15),
@@ -47,7 +47,13 @@ SMOKE = NGPRecipe(
         steps_across=128,
     ),
     scene=SceneTraining(
-        rays=1024, samples=2**14, samples_at_once=2**18, test_views=2, shown_views=2, validation_rays=512
+        rays=1024,
+        samples=2**14,
+        samples_at_once=2**18,
+        ndc="off",
+        test_views=2,
+        shown_views=2,
+        validation_rays=512,
     ),
     plan=Plan(
         steps=300,

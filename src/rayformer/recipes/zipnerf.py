@@ -5,8 +5,14 @@ aliasing out.
     rayformer train zipnerf --data demo --smoke
 
 The paper's settings want a GPU: 25,000 steps of 65,536 rays took it about an hour on eight V100 and reach
-28.54 dB on the mip-NeRF 360 scenes.
-"""
+28.54 dB on the mip-NeRF 360 scenes. Measured on two busy cores of an AMD EPYC with AVX512-BF16, November 2026,
+on the drawn still life at 100 px:
+
+    rayformer train zipnerf --data demo --data.near 2.5 --data.far 5.5 --model.unbounded false --model.samples 32 24 16 --model.finest 64 128 512 --model.log2-rows 17 --model.bottleneck 64 --model.view-width 64 --model.decay 10 --model.trust-steps 1500 --scene.rays 1024 --scene.samples-at-once 131072 --plan.steps 1500 --plan.schedule.warmup-steps 50 --plan.schedule.final 0.05
+
+    1,500 steps, 4 minutes of processor time: 29.9 dB, SSIM 0.979 on 12 held-out views. The smoke size, at 40 px:
+    20 seconds.
+"""  # noqa: E501
 
 from dataclasses import dataclass
 

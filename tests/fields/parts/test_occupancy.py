@@ -78,11 +78,18 @@ def test_a_cell_remembers_the_largest_answer_which_fades():
         torch.testing.assert_close(grid.density, torch.full_like(grid.density, wanted))
 
 
-def test_what_has_gone_is_forgotten_at_the_rate_of_its_fading():
+def test_what_has_gone_is_forgotten_as_it_fades_and_what_is_there_stays():
     grid = occupancy(fade=0.5)
-    grid.refresh(ball, lengths, generator())
-    nothing = [grid.refresh(lambda places: 0 * places[:, 0], lengths, generator(step)) for step in range(12)]
-    assert not grid.occupied.any(), len(nothing)
+
+    def slab(places: Tensor) -> Tensor:
+        return 1000.0 * (places[:, 0] < 0.125)
+
+    grid.refresh(lambda places: ball(places) + slab(places), lengths, generator())
+    assert grid.occupied[distances() < 0.2].all()
+    for step in range(12):
+        grid.refresh(slab, lengths, generator(step))
+    assert grid.occupied[:2].all()
+    assert not grid.occupied[2:].any()
 
 
 def test_a_cell_is_asked_at_a_place_within_it():

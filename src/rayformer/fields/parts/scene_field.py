@@ -48,11 +48,12 @@ class SceneField(Protocol):
 
 @runtime_checkable
 class ChangingField(SceneField, Protocol):
-    """A field with something in it that changes while it trains but is not learned: where space is empty, say."""
+    """A field with something in it that changes while it trains but is not learned: where space is empty,
+    say."""
 
     def before_step(self, step: int, generator: Generator, some_rays: Callable[[int], Rays]) -> None:
-        """Change it, before step number `step`. `some_rays(n)` gives n random rays of the training views, the same
-        in every process; `generator` is on the processor. What changes must be kept in buffers."""
+        """Change it, before step number `step`. `some_rays(n)` gives n random rays of the training views, the
+        same in every process; `generator` is on the processor. What changes must be kept in buffers."""
         ...
 
 

@@ -24,8 +24,8 @@ from torch import Tensor
 class Rendered:
     colour: Float[Tensor, "rays 3"]
     weights: Float[Tensor, "..."]
-    """The share of each sample in the colour; with what is left for the background they sum to one over a ray.
-    Rays by samples, or, from a field that packs its samples, one row for all."""
+    """The share of each sample in the colour; with what is left for the background they sum to one over a
+    ray. Rays by samples, or, from a field that packs its samples, one row for all."""
     opacity: Float[Tensor, "rays"]
     """The sum of the weights: 0 for empty space, 1 where nothing behind shines through."""
     depth: Float[Tensor, "rays"]

@@ -132,15 +132,28 @@ def _first_guess(scene: Scene, config: SpaceConfig, ndc: bool) -> tuple[Space, s
         return Space((0.0, 0.0, 0.0), config.half or 1.25), "the field fills the box of NDC"
     poses = torch.stack([view.camera.pose for view in scene.split("train") or scene.views])
     contracted = config.kind == "contracted" or (config.kind == "auto" and scene.background is None)
-    middle = poses[:, :3, 3].mean(dim=0) if scene.forward_facing else focus_point(poses)
+    middle = _before_the_cameras(scene, poses) if scene.forward_facing else focus_point(poses)
     farthest = (poses[:, :3, 3] - middle).norm(dim=-1).max().item()
     # Cameras that stand in one place have no distance to it; what they see begins at near.
     half = config.half or (max(farthest, scene.near) if contracted else (scene.far - scene.near) / 2)
     x, y, z = middle.tolist()
-    where = f"{2 * half:.3g} scene units across round ({x:.2f}, {y:.2f}, {z:.2f})"
+    where = f"{2 * half:.3g} scene units across round ({x:z.2f}, {y:z.2f}, {z:z.2f})"
     if contracted:
         return Space((x, y, z), half, True), f"the field fills all of space, undistorted in a cube {where}"
     return Space((x, y, z), half), f"the field fills a box {where}, with nothing outside"
+
+
+def _before_the_cameras(scene: Scene, poses: Float[Tensor, "views 4 4"]) -> Float[Tensor, "3"]:
+    """The middle of what cameras that look the same way have before them: of the points of a reconstruction,
+    or else a guess from where rays begin, since cameras that look the same way meet nowhere."""
+    stand = poses[:, :3, 3].mean(dim=0)
+    ahead = -poses[:, :3, 2].mean(dim=0)
+    ahead = ahead / ahead.norm()
+    distance = 2.5 * scene.near
+    if scene.points is not None and len(scene.points):
+        depths = (torch.from_numpy(scene.points).to(stand) - stand) @ ahead
+        distance = max(depths.median().item(), scene.near)
+    return stand + distance * ahead
 
 
 def fitted_scene(scene: Scene, space: Space, config: SpaceConfig) -> Scene:
@@ -179,8 +192,8 @@ def _seen(views: list[View], space: Space) -> Bool[Tensor, "cells cells cells"]:
 
 
 def _carved(scene: Scene, views: list[View], space: Space) -> Bool[Tensor, "cells cells cells"]:
-    """Cells that no view shows to be empty. A view does so where it sees the cell's middle, and every pixel that
-    the ball around the cell may touch is transparent."""
+    """Cells that no view shows to be empty. A view does so where it sees the cell's middle, and every pixel
+    that the ball around the cell may touch is transparent."""
     points = _middles(space)
     radii = _radii(space)
     left = torch.ones(len(points), dtype=torch.bool)
@@ -245,7 +258,7 @@ def _nothing_in_sight(space: Space, views: list[View]) -> DataError:
     x, y, z = torch.stack([view.camera.pose[:3, 3] for view in views]).mean(dim=0).tolist()
     return DataError(
         f"no training camera sees anything of the field's box, {2 * space.half:.3g} scene units across round "
-        f"({space.centre[0]:.2f}, {space.centre[1]:.2f}, {space.centre[2]:.2f}).\n"
-        f"The cameras stand round ({x:.2f}, {y:.2f}, {z:.2f}), and must look at it; pictures must not be all "
+        f"({space.centre[0]:z.2f}, {space.centre[1]:z.2f}, {space.centre[2]:z.2f}).\n"
+        f"The cameras stand round ({x:z.2f}, {y:z.2f}, {z:z.2f}), and must look at it; pictures must not be all "
         "transparent.\nSet space.half, or take all of space with --space.kind contracted."
     )
