@@ -1,6 +1,6 @@
 """How fast the kernels are, against the plain torch that says what they compute.
 
-    python benchmarks/kernels.py [--samples 131072] [--turns 5] [--device cpu]
+    python benchmarks/kernels.py [--samples 131072] [--turns 3] [--device cpu]
 
     hash grid      features of samples along rays, and forward and backward together: 8 levels x 4
                    features and 16 x 2, 2^17 and 2^19 rows, resolutions 16 to 2048; against the eager twin
@@ -38,7 +38,7 @@ Way = Callable[[], object]
 def main():
     parser = argparse.ArgumentParser(description="Kernels against plain torch.")
     parser.add_argument("--samples", type=int, default=131072, help="samples along 1,024 rays")
-    parser.add_argument("--turns", type=int, default=5, help="timed turns, after one that is not")
+    parser.add_argument("--turns", type=int, default=3, help="timed turns, after one that is not")
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
     options = parser.parse_args()
     device = torch.device(options.device)

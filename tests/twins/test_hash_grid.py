@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rayformer.core.errors import ConfigError
-from rayformer.kernels.hash_grid import NGP_PRIMES, GridLayout, hash_grid, hash_grid_twin
+from rayformer.kernels.hash_grid import NGP_PRIMES, GridLayout, hash_grid, hash_grid_twin, known_features
 
 drawn = given(seed=st.integers(0, 2**32 - 1))
 few = settings(max_examples=5, deadline=None)
@@ -170,6 +170,19 @@ def test_a_place_that_is_no_number_harms_no_other_and_nan_is_seen(encode, odd):
     assert torch.equal(features[others], wanted[others])
     (slope,) = torch.autograd.grad(features[others].sum(), where)
     assert slope[others].isfinite().all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_features_that_are_known_have_the_gradient_of_looking_them_up(dtype):
+    grid = layout(2)
+    given = places(source(13)).requires_grad_(), table(source(14), grid).to(dtype).requires_grad_()
+    looked_up = hash_grid(*given, grid)
+    known = known_features(looked_up.detach(), *given, grid)
+    assert torch.equal(known, looked_up)
+    arriving = torch.randn(known.shape, generator=source(15)).to(dtype)
+    slopes = (torch.autograd.grad(features, given, arriving) for features in (known, looked_up))
+    for one, other in zip(*slopes, strict=True):
+        torch.testing.assert_close(one, other)
 
 
 def test_rows_that_no_place_meets_have_no_gradient():

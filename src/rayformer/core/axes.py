@@ -17,6 +17,9 @@ AXES: dict[str, str] = {
     "views": "photographs of a scene, each with its camera",
     "octaves": "doublings of a frequency",
     "levels": "grids of one encoding, from coarse to fine",
+    "cells": "cells of a grid of space along one axis",
+    "rows": "entries of a table of features",
+    "shape": "any shape, the same in all arguments",
     "dims": "coordinates of a place or a direction",
     # images, and anything with a raster
     "batch": "independent examples",

@@ -2,7 +2,7 @@
 
 The table is cut into stretches of 512 numbers; one without any gradient costs nothing more than reading it. In all
 others every number is calculated and those without gradient keep what they had: free of branches this fills vector
-units, 2.5 times as fast as deciding number by number (measured).
+units, more than twice as fast as deciding number by number (measured).
 """
 
 import math
@@ -21,10 +21,10 @@ STRETCH = 512
 @cache
 def _loop() -> Any:
     def some(gradient):
-        total = gradient.dtype.type(0)
         for i in range(len(gradient)):
-            total += abs(gradient[i])
-        return total != 0  # true of a sum that is no number, too
+            if gradient[i] != 0:
+                return True
+        return False
 
     def advance(weight, gradient, first, second, stride, beta1, rest1, beta2, rest2, root, eps, decay, skip):
         zero = weight.dtype.type(0)
