@@ -66,8 +66,8 @@ REDUCED = Variant(
     appearance=False,
 )
 """Found on the fox, change after change, by processor time on one thread until 20 dB: about 24 s. Slower were
-1,024 rays and 2,048, one proposal network, a rate of 1e-2 (twice as long), an initial density of 0.01. bf16 and
-tables of 2^16 rows made no difference."""
+1,024 rays and 2,048, one proposal network, a rate of 1e-2 (twice as long), an initial density of 0.01. bf16
+and tables of 2^16 rows made no difference."""
 VARIANTS = {"default": DEFAULT, "reduced": REDUCED}
 
 
