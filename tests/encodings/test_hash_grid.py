@@ -1,5 +1,5 @@
-"""The hash grid as a module: its levels, its table, and what its config refuses. The look-up itself is held to its
-twin in `tests/twins/test_hash_grid.py`."""
+"""The hash grid as a module: its levels, its table, and what its config refuses. The look-up itself is held
+to its twin in `tests/twins/test_hash_grid.py`."""
 
 import pytest
 import torch
@@ -11,7 +11,9 @@ from rayformer.kernels.hash_grid import hash_grid, known_features
 
 def grid(seed=0, **changes) -> HashGrid:
     torch.manual_seed(seed)
-    config = HashGridConfig(**{"levels": 3, "features": 2, "coarsest": 4, "finest": 16, "log2_rows": 8, **changes})
+    config = HashGridConfig(
+        **{"levels": 3, "features": 2, "coarsest": 4, "finest": 16, "log2_rows": 8, **changes}
+    )
     return HashGrid(config.layout(), initial=1.0)
 
 

@@ -3,11 +3,20 @@
 import pytest
 import torch
 from torch import nn
-from torch.optim import AdamW
+from torch.optim import Adam, AdamW
 
-from rayformer.engine.optim import BertAdam, Lars, build_optimiser, load_state_by_name, state_by_name
+from rayformer.core.errors import ConfigError
+from rayformer.engine.optim import (
+    BertAdam,
+    Lars,
+    TableAdam,
+    build_optimiser,
+    load_state_by_name,
+    set_rate,
+    state_by_name,
+)
 from rayformer.engine.plan import Optim
-from rayformer.engine.task import one_group
+from rayformer.engine.task import Group, one_group
 
 
 def stepped(optimiser_of, steps: int, seed: int = 0) -> torch.Tensor:
@@ -75,3 +84,115 @@ def test_state_by_name_comes_back_bit_for_bit(name):
         return torch.cat([parameter.detach().flatten() for parameter in model.parameters()])
 
     assert torch.equal(after(8, resumed_at=4), after(8, resumed_at=None))
+
+
+# ---------------------------------------------------------------- tables
+
+
+class Tabled(nn.Module):
+    """A table of which a step touches few rows, and a network."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.table = nn.Parameter(torch.randn(50, 2))
+        self.network = nn.Linear(2, 3)
+
+
+def table_groups(model: Tabled) -> list[Group]:
+    return [
+        Group("tables", ("table",), decay=0.0, sparse=True),
+        Group("networks", ("network.weight", "network.bias"), rate=0.5, decay=0.01),
+    ]
+
+
+TABLES = Optim(rate=0.02, betas=(0.9, 0.99), eps=1e-15)
+
+
+def give_gradients(model: Tabled, draw: torch.Generator, rows: int) -> torch.Tensor:
+    """Random gradients, in the table for so many rows; which rows those are."""
+    for parameter in model.parameters():
+        parameter.grad = torch.randn(parameter.shape, generator=draw)
+    met = torch.zeros(50, dtype=torch.bool)
+    met[torch.randperm(50, generator=draw)[:rows]] = True
+    model.table.grad[~met] = 0
+    return met
+
+
+def test_where_every_number_has_a_gradient_tables_step_as_with_torchs_adam():
+    ours, theirs = Tabled(), Tabled()
+    first = build_optimiser(ours, table_groups(ours), TABLES)
+    second = Adam(
+        [
+            {"params": [theirs.table], "lr": 0.02},
+            {"params": list(theirs.network.parameters()), "lr": 0.01, "weight_decay": 0.01},
+        ],
+        betas=TABLES.betas,
+        eps=TABLES.eps,
+    )
+    assert isinstance(first, TableAdam)
+    draws = [torch.Generator().manual_seed(1) for _ in range(2)]
+    for step in range(20):
+        for model, optimiser, draw in zip((ours, theirs), (first, second), draws, strict=True):
+            give_gradients(model, draw, rows=50)
+            for group in optimiser.param_groups:
+                group.setdefault("full_rate", group["lr"])
+            set_rate(optimiser, 1 - step / 40)
+            optimiser.step()
+    for mine, other in zip(ours.parameters(), theirs.parameters(), strict=True):
+        torch.testing.assert_close(mine, other, rtol=1e-5, atol=1e-6)
+
+
+def test_rows_without_a_gradient_stay_where_they_are_and_networks_do_not():
+    model = Tabled()
+    optimiser, draw = build_optimiser(model, table_groups(model), TABLES), torch.Generator().manual_seed(2)
+    give_gradients(model, draw, rows=50)
+    optimiser.step()  # all rows have momentum now
+    for _ in range(5):
+        before = {name: value.detach().clone() for name, value in state_by_name(optimiser, model).items()}
+        table, weight = model.table.detach().clone(), model.network.weight.detach().clone()
+        met = give_gradients(model, draw, rows=7)
+        model.network.weight.grad.zero_()
+        optimiser.step()
+        assert torch.equal(model.table[~met], table[~met])
+        assert (model.table[met] != table[met]).all()
+        after = state_by_name(optimiser, model)
+        for moment in ("table.exp_avg", "table.exp_avg_sq"):
+            assert torch.equal(after[moment][~met], before[moment][~met])
+        assert (model.network.weight != weight).all(), "a network moves on by its momentum"
+
+
+def test_the_state_of_tables_is_kept_by_name_and_comes_back_bit_for_bit():
+    def after(steps: int, resumed_at: int | None) -> list[torch.Tensor]:
+        model = Tabled()
+        optimiser, draw = (
+            build_optimiser(model, table_groups(model), TABLES),
+            torch.Generator().manual_seed(3),
+        )
+        for step in range(steps):
+            if step == resumed_at:
+                stored = {key: value.clone() for key, value in state_by_name(optimiser, model).items()}
+                assert {f"table.{key}" for key in ("step", "exp_avg", "exp_avg_sq")} <= stored.keys()
+                optimiser = build_optimiser(model, table_groups(model), TABLES)
+                load_state_by_name(optimiser, model, stored)
+            give_gradients(model, draw, rows=9)
+            optimiser.step()
+        return [value.detach() for value in model.parameters()]
+
+    assert all(map(torch.equal, after(8, resumed_at=4), after(8, resumed_at=None)))
+
+
+def test_a_table_without_any_gradient_is_passed_over():
+    model = Tabled()
+    optimiser = build_optimiser(model, table_groups(model), TABLES)
+    before = model.table.detach().clone()
+    optimiser.step()
+    assert torch.equal(model.table, before)
+    assert state_by_name(optimiser, model) == {}
+
+
+@pytest.mark.parametrize("name", ["adamw", "bert-adam", "sgd", "lars"])
+def test_tables_take_no_other_optimiser_than_adam(name):
+    model = Tabled()
+    with pytest.raises(ConfigError, match=rf"plan\.optim\.name must be adam here, but is {name}"):
+        build_optimiser(model, table_groups(model), Optim(name=name))

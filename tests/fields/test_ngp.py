@@ -1,4 +1,4 @@
-"""Instant-NGP: what may depend on what, matter whose picture is known in closed form, empty space, far space."""
+"""Instant-NGP: what may depend on what, matter whose picture is known exactly, empty space, far space."""
 
 import math
 
@@ -345,7 +345,9 @@ def test_in_contracted_space_what_is_far_is_seen_too():
     ngp.occupancy.hide(size[:, None, None] | size[None, :, None] | size[None, None])
     rays = drawn_rays(20)
     rays = rays.replaced(
-        origins=rays.origins - torch.tensor([0.0, 0.0, 2.0]), near=torch.zeros(20), far=torch.full((20,), 200.0)
+        origins=rays.origins - torch.tensor([0.0, 0.0, 2.0]),
+        near=torch.zeros(20),
+        far=torch.full((20,), 200.0),
     )
     seen = ngp.render(rays, torch.zeros(20, 3))
     assert (seen.opacity > 0.99).all()

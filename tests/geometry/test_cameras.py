@@ -149,3 +149,25 @@ def test_rays_can_be_cut_and_picked():
     picked = rays[torch.tensor([3, 1])]
     assert torch.equal(picked.directions[1], rays.directions[1])
     assert rays.to(torch.float64).near.dtype == torch.float64
+
+
+def test_rays_keep_the_number_of_their_view_through_cutting_and_moving_and_not_through_rounding():
+    rays = camera_rays(camera(), near=1.0, far=2.0)
+    assert rays.view is None
+    assert rays[:3].view is None
+    assert rays.to("cpu").view is None
+    known = rays.replaced(view=torch.arange(len(rays)) % 4)
+    assert known[5:9].view.tolist() == [1, 2, 3, 0]
+    assert known[torch.tensor([6, 2])].view.tolist() == [2, 2]
+    assert known.to(torch.float64).view.dtype == torch.int64, "a number of a view is no length"
+    assert torch.equal(known.to("cpu").view, known.view)
+
+
+def test_replacing_parts_of_rays_leaves_the_others_and_the_rays_themselves():
+    rays = camera_rays(camera(), near=1.0, far=2.0)
+    moved = rays.replaced(origins=rays.origins + 1)
+    assert torch.equal(moved.origins, rays.origins + 1)
+    assert moved.directions is rays.directions
+    assert moved.radii is rays.radii
+    assert moved.replaced(radii=None).radii is None
+    assert moved.radii is not None

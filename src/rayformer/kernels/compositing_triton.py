@@ -11,6 +11,9 @@ q the loss's gradient in w,
 takes two walks: one for the sum over the whole ray, one that subtracts from it what has been passed.
 """
 
+# Triton need not be there where types are checked, and a kernel is not called with its own arguments alone.
+# pyright: reportMissingImports=false, reportCallIssue=false
+
 from typing import no_type_check  # what a compiler reads must not be wrapped in a check of shapes
 
 import torch

@@ -343,7 +343,8 @@ def _differentiate_backward(ctx, of_positions, of_table):
     parts: list[Tensor | None] = [None, None, None]
 
     def add(place: int, value: Tensor) -> None:
-        parts[place] = value if parts[place] is None else parts[place] + value
+        held = parts[place]
+        parts[place] = value if held is None else held + value
 
     if ctx.of_positions and of_positions is not None:
         for place, value in enumerate(_tangent(of_positions, gradient, positions, table, *ctx.layout)):

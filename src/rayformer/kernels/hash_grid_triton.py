@@ -11,6 +11,9 @@ from run to run. `hash_grid` takes the twin where `torch.use_deterministic_algor
 Tables in half precision are read as they are; sums and gradients are made in float32 and rounded at the end.
 """
 
+# Triton need not be there where types are checked, and a kernel is not called with its own arguments alone.
+# pyright: reportMissingImports=false, reportCallIssue=false
+
 from collections.abc import Sequence
 from functools import cache
 from typing import no_type_check  # what a compiler reads must not be wrapped in a check of shapes

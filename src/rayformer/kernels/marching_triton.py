@@ -5,6 +5,9 @@ one to each thread of a warp, and walks on until the last of them has ended; ray
 together.
 """
 
+# Triton need not be there where types are checked, and a kernel is not called with its own arguments alone.
+# pyright: reportMissingImports=false, reportCallIssue=false
+
 from typing import no_type_check  # what a compiler reads must not be wrapped in a check of shapes
 
 import torch

@@ -4,6 +4,9 @@ Every gradient is read; weight and moments are read and written only where it is
 tables are in; numbers of any other kind take the twin.
 """
 
+# Triton need not be there where types are checked, and a kernel is not called with its own arguments alone.
+# pyright: reportMissingImports=false, reportCallIssue=false
+
 import math
 from typing import no_type_check  # what a compiler reads must not be wrapped in a check of shapes
 

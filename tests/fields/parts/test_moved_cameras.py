@@ -142,7 +142,7 @@ def test_it_is_a_scene_field_and_passes_on_what_changes_before_a_step():
     for cameras in (still, changing):
         assert isinstance(cameras, SceneField)
         assert isinstance(cameras, ChangingField)
-        cameras.before_step(3, generator(), lambda count: drawn_rays(count))
+        cameras.before_step(3, generator(), drawn_rays)
     assert changing.field.steps == (3,)
     assert changing.samples_per_ray == 5
 

@@ -1,4 +1,5 @@
-"""Where a grid field lies, for cameras round a ball whose pictures are drawn exactly, and for cameras that see none."""
+"""Where a grid field lies, for cameras round a ball whose pictures are drawn exactly, and for cameras that
+see nothing."""
 
 import math
 from dataclasses import replace
@@ -53,7 +54,18 @@ def scene(folder: Path, poses=None, drawn=True, background=(1.0, 1.0, 1.0), foca
         Image.fromarray(pixels).save(path)
         views.append(View(path.name, camera, camera, path, None, "train", None, None))
     given = Scene(
-        str(folder), "drawn", tuple(views), None, None, Similarity.identity(), background, 1.0, 5.0, False, (), ""
+        str(folder),
+        "drawn",
+        tuple(views),
+        None,
+        None,
+        Similarity.identity(),
+        background,
+        1.0,
+        5.0,
+        False,
+        (),
+        "",
     )
     return replace(given, **changes)
 
@@ -181,7 +193,9 @@ def test_the_middles_of_cells_are_where_their_numbers_say():
     for space in (Space((1.0, 2.0, 3.0), 2.0), Space((1.0, 2.0, 3.0), 2.0, contracted=True)):
         axis = (torch.arange(CELLS) + 0.5) / CELLS
         places = torch.cartesian_prod(axis, axis, axis)
-        torch.testing.assert_close(unit_place(place_in_space(places, space), space), places, atol=1e-5, rtol=0)
+        torch.testing.assert_close(
+            unit_place(place_in_space(places, space), space), places, atol=1e-5, rtol=0
+        )
 
 
 def test_cameras_that_look_away_are_refused(tmp_path, snapshot):

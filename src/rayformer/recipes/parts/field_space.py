@@ -255,10 +255,11 @@ def _fitted(space: Space, left: Bool[Tensor, "cells cells cells"]) -> Space:
 
 
 def _nothing_in_sight(space: Space, views: list[View]) -> DataError:
+    a, b, c = space.centre
     x, y, z = torch.stack([view.camera.pose[:3, 3] for view in views]).mean(dim=0).tolist()
     return DataError(
         f"no training camera sees anything of the field's box, {2 * space.half:.3g} scene units across round "
-        f"({space.centre[0]:z.2f}, {space.centre[1]:z.2f}, {space.centre[2]:z.2f}).\n"
-        f"The cameras stand round ({x:z.2f}, {y:z.2f}, {z:z.2f}), and must look at it; pictures must not be all "
-        "transparent.\nSet space.half, or take all of space with --space.kind contracted."
+        f"({a:z.2f}, {b:z.2f}, {c:z.2f}).\n"
+        f"The cameras stand round ({x:z.2f}, {y:z.2f}, {z:z.2f}), and must look at it; pictures must not be "
+        "all transparent.\nSet space.half, or take all of space with --space.kind contracted."
     )
