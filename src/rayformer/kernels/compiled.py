@@ -53,8 +53,7 @@ def inlined(loop: Callable[..., Any]) -> Any:
     )
 
 
-@intrinsic
-def prefetch(context: Any, values: Any, place: Any) -> Any:
+def _prefetch(context: Any, values: Any, place: Any) -> Any:
     """Ask for `values[place]` to be fetched into the cache; it is not waited for.
 
     A look-up in a large table waits for memory most of its time. Asked for eight look-ups ahead, the row is
@@ -73,6 +72,9 @@ def prefetch(context: Any, values: Any, place: Any) -> Any:
         return target.get_dummy_value()
 
     return types.void(values, place), emit
+
+
+prefetch: Any = intrinsic(_prefetch)  # called without its context, which the compiler gives
 
 
 def balanced(costs: list[float], threads: int) -> list[int]:

@@ -12,7 +12,7 @@ Tables in half precision are read as they are; sums and gradients are made in fl
 """
 
 # Triton need not be there where types are checked, and a kernel is not called with its own arguments alone.
-# pyright: reportMissingImports=false, reportCallIssue=false
+# pyright: reportMissingImports=false, reportCallIssue=false, reportIndexIssue=false
 
 from collections.abc import Sequence
 from functools import cache

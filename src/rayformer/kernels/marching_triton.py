@@ -6,7 +6,7 @@ together.
 """
 
 # Triton need not be there where types are checked, and a kernel is not called with its own arguments alone.
-# pyright: reportMissingImports=false, reportCallIssue=false
+# pyright: reportMissingImports=false, reportCallIssue=false, reportIndexIssue=false
 
 from typing import no_type_check  # what a compiler reads must not be wrapped in a check of shapes
 

@@ -5,7 +5,7 @@ tables are in; numbers of any other kind take the twin.
 """
 
 # Triton need not be there where types are checked, and a kernel is not called with its own arguments alone.
-# pyright: reportMissingImports=false, reportCallIssue=false
+# pyright: reportMissingImports=false, reportCallIssue=false, reportIndexIssue=false
 
 import math
 from typing import no_type_check  # what a compiler reads must not be wrapped in a check of shapes
