@@ -205,18 +205,9 @@ def command(*words: str, kill_after: int | None = None) -> subprocess.CompletedP
     )
 
 
+@pytest.mark.slow
 def test_a_run_killed_at_step_fifteen_resumes_to_the_same_bits(tmp_path):
-    """With rays by the number of samples, exposures and moved cameras: all that a step depends on is in the
-    checkpoint."""
-    words = [
-        *WORDS,
-        "--scene.samples",
-        "1024",
-        "--scene.move-cameras",
-        "--model.exposure",
-        "--plan.steps",
-        "20",
-    ]
+    words = [*WORDS, "--scene.samples", "1024", "--plan.steps", "20"]
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     done = command("train", "ngp", *words, "--out", str(whole))
     assert done.returncode == 0, done.stderr
@@ -225,11 +216,19 @@ def test_a_run_killed_at_step_fifteen_resumes_to_the_same_bits(tmp_path):
     resumed = command("train", "--resume", str(killed), "--device", "cpu", "--json")
     assert resumed.returncode == 0, resumed.stderr
     assert "resuming from step 10 of 20" in resumed.stderr
-    first, second = (read_checkpoint(Run.open(path))[0].tensors for path in (whole, killed))
-    assert all(torch.equal(first[file][name], second[file][name]) for file in first for name in first[file])
+    assert_same_bits(Run.open(whole), Run.open(killed))
     assert json.loads(resumed.stdout)["result"]["psnr_db"] == Run.open(whole).result()["psnr_db"]
 
 
+def assert_same_bits(one: Run, other: Run) -> None:
+    first, second = (read_checkpoint(run)[0].tensors for run in (one, other))
+    assert first.keys() == second.keys()
+    for file in first:
+        assert first[file].keys() == second[file].keys()
+        assert all(torch.equal(first[file][name], second[file][name]) for name in first[file])
+
+
+@pytest.mark.slow
 def test_two_processes_train_to_the_loss_of_one(tmp_path):
     """Each ray is a piece of its own, so that it is jittered alike however many processes there are."""
     two = tmp_path / "two"
@@ -253,7 +252,38 @@ def test_two_processes_train_to_the_loss_of_one(tmp_path):
 # ---------------------------------------------------------------- cameras
 
 
-def test_moved_cameras_are_measured_at_their_given_poses_and_at_fitted_ones(tmp_path):
+@pytest.fixture
+def few_fitting_steps(monkeypatch):
+    monkeypatch.setattr("rayformer.recipes.parts.scene.FIT_STEPS", 3)
+
+
+def test_a_run_that_broke_off_goes_on_to_the_same_bits_with_all_that_it_may_learn(
+    tmp_path, few_fitting_steps, monkeypatch
+):
+    """Rays by the number of samples, exposures, moved cameras: all that a step depends on is in the checkpoint."""
+    config = replace(
+        TINY,
+        model=replace(TINY.model, exposure=True),
+        scene=replace(TINY.scene, move_cameras=True, samples_at_once=700),
+    )
+    whole = train("ngp", config, out=tmp_path / "whole", device="cpu").run
+    log = Run.log
+
+    def broken(self, step, **numbers):
+        log(self, step, **numbers)
+        if step == 15:
+            raise OSError("the power is cut")
+
+    with monkeypatch.context() as power:
+        power.setattr(Run, "log", broken)
+        with pytest.raises(OSError, match="the power is cut"):
+            train("ngp", config, out=tmp_path / "parts", device="cpu")
+    parts = train("ngp", config, resume=tmp_path / "parts", device="cpu").run
+    assert_same_bits(whole, parts)
+    assert parts.result()["psnr_db"] == whole.result()["psnr_db"]
+
+
+def test_moved_cameras_are_measured_at_their_given_poses_and_at_fitted_ones(tmp_path, few_fitting_steps):
     config = replace(TINY, scene=replace(TINY.scene, move_cameras=True))
     run = train("ngp", config, out=tmp_path / "run", device="cpu").run
     result = run.result()

@@ -189,18 +189,17 @@ def _loops(features: int) -> Any:
                         for c in range(8):
                             prefetch(out, start + _u64(rows[c, i + AHEAD]) * _u64(features))
                     place = _u64((first + i) * width + number * features)
-                    anything = False
-                    for f in range(features):
-                        # Behind an opaque surface all gradients are zero, and a row is not touched for
-                        # nothing.
-                        anything = anything or gradient[place + _u64(f)] != 0
-                    if not anything:
-                        continue
-                    for c in range(8):
-                        if whole or (rows[c, i] >= lowest and rows[c, i] < end):
+                    if whole:
+                        for c in range(8):
                             row = start + _u64(rows[c, i]) * _u64(features)
                             for f in range(features):
                                 out[row + _u64(f)] += weights[c, i] * gradient[place + _u64(f)]
+                    else:
+                        for c in range(8):
+                            if rows[c, i] >= lowest and rows[c, i] < end:
+                                row = start + _u64(rows[c, i]) * _u64(features)
+                                for f in range(features):
+                                    out[row + _u64(f)] += weights[c, i] * gradient[place + _u64(f)]
 
     def locate(positions, table, gradient, levels, shift, out):
         """The gradient of the places: out[i] = sum over levels and corners of dw_c / dx <T_c, g>."""

@@ -72,6 +72,8 @@ def march(
     shifts a ray's posts, none of them leaves it at 0. The grid is indexed [x, y, z]; what lies outside a box
     is empty.
     """
+    if space.contracted and not torch.isfinite(far).all():
+        raise ShapeError("rays through contracted space must end somewhere: `far` must be finite")
     arguments = (origins, directions, near, far, occupied, space, step, cone, jitter, limit)
     if origins.device.type == "cpu":
         from rayformer.kernels.marching_numba import march as on_processor
