@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from rayformer.core.errors import ConfigError
+from rayformer.core.errors import ConfigError, ShapeError
 from rayformer.encodings.hash_grid import HashGridConfig
 from rayformer.fields.ngp import NGP, NGPConfig
 from rayformer.fields.parts.occupancy import OccupancyConfig
@@ -483,3 +483,10 @@ def test_open_steps_make_no_field(snapshot):
     with pytest.raises(ConfigError) as refusal:
         NGP(NGPConfig(grid=TINY["grid"]), BOX)
     snapshot("field_open_steps", str(refusal.value))
+
+
+def test_rays_through_contracted_space_must_end_somewhere():
+    rays = drawn_rays().replaced(far=torch.full((8,), math.inf))
+    assert torch.isfinite(tiny().render(rays, behind(rays)).colour).all(), "a box has an end of its own"
+    with pytest.raises(ShapeError, match="must be finite"):
+        tiny(EVERYWHERE).render(rays, behind(rays))

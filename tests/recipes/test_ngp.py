@@ -260,7 +260,7 @@ def few_fitting_steps(monkeypatch):
 def test_a_run_that_broke_off_goes_on_to_the_same_bits_with_all_that_it_may_learn(
     tmp_path, few_fitting_steps, monkeypatch
 ):
-    """Rays by the number of samples, exposures, moved cameras: all that a step depends on is in the checkpoint."""
+    """Rays by samples, exposures, moved cameras: a checkpoint holds all that a step depends on."""
     config = replace(
         TINY,
         model=replace(TINY.model, exposure=True),

@@ -42,7 +42,7 @@ from rayformer.kernels.marching import Packed, Space, march, unit_place
 from rayformer.losses.histogram import distortion_packed
 from rayformer.losses.photometric import huber
 
-FIRST_ROUND = 12
+FIRST_ROUND = 16
 """Samples of a ray that are asked in the first round of rendering; each further round asks twice as many."""
 CLEAR = 2e-3
 """Share of a ray's light that no eye misses: less than one level of 255 in a picture."""
@@ -312,7 +312,7 @@ class NGP(nn.Module):
         terms["colour"] = huber(seen.over(background).colour, colours, self.config.huber)
         return Losses(total=torch.stack(list(terms.values())).sum(), terms=terms)
 
-    rays_at_once = 8192
+    rays_at_once = 16384
     """Rays of a picture that are best rendered at once: enough to work on in the last round too."""
 
     def render(self, rays: Rays, background: Float[Tensor, "rays 3"]) -> Rendered:

@@ -21,6 +21,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from rayformer.core.errors import ShapeError
 from rayformer.kernels.cuda import plainly
 
 
