@@ -34,6 +34,7 @@ class NGPRecipe:
         log_every=20,
         evaluate_every=500,
         save_every=500,
+        prefetch=0,  # how many rays a step takes is found out just before it
     )
 
 
@@ -61,6 +62,7 @@ SMOKE = NGPRecipe(
         schedule=Schedule(kind="cosine", final=0.05),
         evaluate_every=150,
         save_every=150,
+        prefetch=0,
     ),
 )
 
