@@ -47,7 +47,8 @@ def cells(smoke: bool) -> Sequence[Cell]:
             Cell("zipnerf", "zipnerf", replace(cones, **alike)),
             Cell("ngp", "ngp", replace(ngp.RECIPE.smoke, **alike)),
         )
-    data = SceneConfig(near=2.5, far=5.5, scales=scales)
+    # Behind transparent pixels no fixed colour: ngp would learn to be fog of that colour first, and stay it.
+    data = SceneConfig(near=2.5, far=5.5, scales=scales, background="random")
     training = SceneTraining(rays=1024, shown_views=3, samples_at_once=2**17, ndc="off")
     plan = Plan(
         steps=1500,
@@ -79,7 +80,7 @@ def cells(smoke: bool) -> Sequence[Cell]:
             steps_across=256,
         ),
         scene=training,
-        plan=plan,
+        plan=replace(plan, optim=ngp.RECIPE.default.plan.optim),  # the rates that each field likes
     )
     return (Cell("zipnerf", "zipnerf", cones), Cell("ngp", "ngp", points))
 

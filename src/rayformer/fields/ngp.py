@@ -267,8 +267,8 @@ class NGP(nn.Module):
         """What is seen along each ray before black, and the samples it is made of.
 
         Density is asked everywhere first, without gradients. What lies behind an opaque surface, or is too
-        thin to be seen, needs neither colour nor gradient: a quarter of the samples at first, two fifths of those
-        of a learned scene (measured on photographs).
+        thin to be seen, needs neither colour nor gradient: a quarter of the samples at first, two fifths
+        of those of a learned scene (measured on photographs).
         """
         lengths = rays.directions.norm(dim=-1)
         rays = even(rays)
