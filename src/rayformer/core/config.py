@@ -142,9 +142,13 @@ def field_docs(config: Any, prefix: str = "") -> dict[str, FieldDoc]:
 
 
 def _texts_under_fields(cls: type) -> dict[str, str]:
+    """The texts of the class and of those it builds on."""
     body = ast.parse(textwrap.dedent(inspect.getsource(cls))).body[0]
     assert isinstance(body, ast.ClassDef), f"{cls} is not written as a class"
     texts: dict[str, str] = {}
+    for base in cls.__bases__:
+        if dataclasses.is_dataclass(base):
+            texts |= _texts_under_fields(base)
     for node, below in zip(body.body, body.body[1:], strict=False):
         if (
             isinstance(node, ast.AnnAssign)

@@ -108,14 +108,15 @@ class NGPConfig:
 class HashField(nn.Module):
     """The field. What colour may know of a place is what the density network passes on."""
 
-    def __init__(self, config: NGPConfig, thin: float):
-        """`thin` is the density, in 1 / scene unit, that the field starts from."""
+    def __init__(self, config: NGPConfig, thin: float, looks: int = 0):
+        """`thin` is the density, in 1 / scene unit, that the field starts from; `looks` the numbers that
+        colour is told of each ray beside its direction: the light of its photograph, say."""
         super().__init__()
         self.grid = HashGrid(config.grid.layout())
         self.directions = SphericalHarmonics(config.directions)
         self.to_place = network(self.grid.size, config.density_width, 1, config.places)
         self.to_colour = network(
-            config.places + self.directions.size, config.colour_width, config.colour_depth, 3
+            config.places + self.directions.size + looks, config.colour_width, config.colour_depth, 3
         )
         self.thin = thin
 
@@ -131,27 +132,33 @@ class HashField(nn.Module):
         """The exponential of the first channel, in float32."""
         return self.thin * _BoundedExp.apply(places[:, 0].float())  # type: ignore[operator]
 
+    def told(
+        self, directions: Float[Tensor, "rays 3"], looks: Float[Tensor, "rays dims"] | None
+    ) -> Float[Tensor, "rays inputs"]:
+        """What colour is told of each ray: the harmonics of its unit direction, and its look."""
+        harmonics = self.directions(directions)
+        return harmonics if looks is None else torch.cat([harmonics, looks.to(harmonics.dtype)], dim=-1)
+
     def colour_of(
-        self, places: Float[Tensor, "points width"], harmonics: Float[Tensor, "points dims"]
+        self, places: Float[Tensor, "points width"], told: Float[Tensor, "points inputs"]
     ) -> Float[Tensor, "points 3"]:
-        """The colour of places, each seen along the direction of which the harmonics are given."""
-        both = torch.cat([places, harmonics.to(places.dtype)], dim=-1)
+        """The colour of places, each seen as it is `told`."""
+        both = torch.cat([places, told.to(places.dtype)], dim=-1)
         return torch.cat([torch.sigmoid(self.to_colour(part).float()) for part in tiles(both)])
 
     def forward(
         self,
         features: Float[Tensor, "samples features"],
-        directions: Float[Tensor, "rays 3"],
+        told: Float[Tensor, "rays inputs"],
         ray: Int[Tensor, "samples"],
     ) -> tuple[Float[Tensor, "samples"], Float[Tensor, "samples 3"]]:
-        """Density and colour at places of which the grid's features are known, each seen along the unit
-        direction of its ray."""
-        harmonics = self.directions(directions)
+        """Density and colour at places of which the grid's features are known, each seen as its ray is
+        `told`."""
         densities, colours = [features.new_empty(0)], [features.new_empty(0, 3)]
         for part, which in zip(tiles(features), tiles(ray), strict=True):
             place = self.to_place(part)
             densities.append(self.density_of(place))
-            colours.append(self.colour_of(place, harmonics[which]))
+            colours.append(self.colour_of(place, told[which]))
         return torch.cat(densities), torch.cat(colours)
 
 
@@ -200,12 +207,13 @@ class NGP(nn.Module):
     stride: Float[Tensor, ""]
     """How many steps make one, while the field is still a fog."""
 
-    def __init__(self, config: NGPConfig, space: Space, views: int = 0):
-        """`views` is the number of training views, for their exposures."""
+    def __init__(self, config: NGPConfig, space: Space, views: int = 0, looks: int = 0):
+        """`views` is the number of training views, for their exposures; `looks` the numbers that colour is
+        told of each ray beside its direction."""
         super().__init__()
         self.config, self.space = config, space
         self.exposure = nn.Parameter(torch.zeros(views, 3)) if config.exposure else None
-        self.field = HashField(config, thin=config.fog / (2 * space.half))
+        self.field = HashField(config, thin=config.fog / (2 * space.half), looks=looks)
         self.occupancy = Occupancy(config.occupancy, space)
         if config.steps_across is None:
             raise ConfigError("model.steps_across must be a number here, where no photographs suggest one.")
@@ -261,9 +269,11 @@ class NGP(nn.Module):
         self, rays: Rays, background: Float[Tensor, "rays 3"], generator: Generator | None = None
     ) -> Rendered:
         """What is seen along each ray, over a background. Without a generator, no jitter."""
-        return self._look(rays, generator)[0].over(background)
+        return self.look(rays, generator)[0].over(background)
 
-    def _look(self, rays: Rays, generator: Generator | None) -> tuple[Rendered, Packed]:
+    def look(
+        self, rays: Rays, generator: Generator | None, looks: Float[Tensor, "rays dims"] | None = None
+    ) -> tuple[Rendered, Packed]:
         """What is seen along each ray before black, and the samples it is made of.
 
         Density is asked everywhere first, without gradients. What lies behind an opaque surface, or is too
@@ -284,7 +294,7 @@ class NGP(nn.Module):
             seen = weights > self.config.faint
         packed, positions, features = packed.only(seen), positions[seen], features[seen]
         features = known_features(features, positions, self.field.grid.table, self.field.grid.layout)
-        density, colour = self.field(features, rays.view_directions, packed.ray)
+        density, colour = self.field(features, self.field.told(rays.view_directions, looks), packed.ray)
         colour, opacity, depth, weights = composite_packed(
             density, colour, packed.begin, packed.end, packed.starts, self.config.stop
         )
@@ -298,7 +308,7 @@ class NGP(nn.Module):
         generator: Generator,
     ) -> Losses:
         terms = {}
-        seen, packed = self._look(rays, generator)
+        seen, packed = self.look(rays, generator)
         if self.exposure is not None:
             if rays.view is None:
                 raise AssertionError("rays must know their views where views have exposures")
@@ -316,18 +326,23 @@ class NGP(nn.Module):
     rays_at_once = 16384
     """Rays of a picture that are best rendered at once: enough to work on in the last round too."""
 
-    def render(self, rays: Rays, background: Float[Tensor, "rays 3"]) -> Rendered:
+    def render(
+        self,
+        rays: Rays,
+        background: Float[Tensor, "rays 3"],
+        looks: Float[Tensor, "rays dims"] | None = None,
+    ) -> Rendered:
         """What is seen along each ray, over a background, looked for in rounds from near to far: a ray that
         has met a surface takes no part in the next.
 
         A sample of less than CLEAR of a ray's light lends it no colour, and a ray with less than that left
         has arrived; both are made up for by brightening what is seen, so that what is opaque stays opaque."""
         if torch.is_grad_enabled():
-            return self(rays, background)
+            return self.look(rays, None, looks)[0].over(background)
         count, device = len(rays), rays.origins.device
         lengths = rays.directions.norm(dim=-1)
         rays = even(rays)
-        harmonics = self.field.directions(rays.view_directions)
+        told = self.field.told(rays.view_directions, looks)
         colour, coloured = torch.zeros(count, 3, device=device), torch.zeros(count, device=device)
         opacity, depth = torch.zeros(count, device=device), torch.zeros(count, device=device)
         alive, near, samples = torch.arange(count, device=device), rays.near, FIRST_ROUND
@@ -348,7 +363,7 @@ class NGP(nn.Module):
             bar = torch.where(light * thick > CLEAR, (most / 2).clamp(max=CLEAR), CLEAR)
             seen = (weights > bar[packed.ray]).nonzero()[:, 0]
             ray = alive[packed.ray[seen]]
-            raw = self.field.colour_of(places[seen], harmonics[ray])
+            raw = self.field.colour_of(places[seen], told[ray])
             colour.index_add_(0, ray, weights[seen, None] * raw)
             coloured.index_add_(0, ray, weights[seen])
             opacity[alive] += light * thick
@@ -365,13 +380,16 @@ class NGP(nn.Module):
         )
 
     def radiance(
-        self, positions: Float[Tensor, "points 3"], directions: Float[Tensor, "points 3"]
+        self,
+        positions: Float[Tensor, "points 3"],
+        directions: Float[Tensor, "points 3"],
+        looks: Float[Tensor, "points dims"] | None = None,
     ) -> tuple[Float[Tensor, "points"], Float[Tensor, "points 3"]]:
         """Density and colour, each place seen along its own unit direction. Outside a box, and in cells
         known to be empty, there is nothing."""
         places = unit_place(positions, self.space)
         every = torch.arange(len(places), device=places.device)
-        density, colour = self.field(self.field.grid(places), directions, every)
+        density, colour = self.field(self.field.grid(places), self.field.told(directions, looks), every)
         inside = ((places >= 0) & (places < 1)).all(dim=-1)
         cells = self.config.occupancy.cells
         x, y, z = (places * cells).long().clamp(0, cells - 1).unbind(-1)

@@ -68,6 +68,13 @@ class Camera:
             self, width=width, height=height, fx=self.fx * x, fy=self.fy * y, cx=self.cx * x, cy=self.cy * y
         )
 
+    def at_most(self, width: int | None) -> "Camera":
+        """The same view in a picture at most so wide, whose sides keep their ratio; None leaves it as it
+        is."""
+        if width is None or self.width <= width:
+            return self
+        return self.scaled(width, max(1, round(self.height * width / self.width)))
+
     def at(self, pose: Float[Tensor, "4 4"]) -> "Camera":
         """The same camera elsewhere."""
         return replace(self, pose=pose)

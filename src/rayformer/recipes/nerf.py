@@ -18,10 +18,9 @@ from rayformer.data.scenes.scene import SceneConfig
 from rayformer.engine.plan import Optim, Plan, Schedule
 from rayformer.engine.task import Chain, Recipe, Setting, Stage
 from rayformer.fields.nerf import NeRF, NeRFConfig
-from rayformer.recipes.parts.open import Loaded
 from rayformer.recipes.parts.scene import SceneTask, SceneTraining, open_scene, scene_groups
 from rayformer.recipes.parts.scene_export import SCENE_EXPORTS
-from rayformer.recipes.parts.scene_view import SceneView
+from rayformer.recipes.parts.scene_view import view_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,9 +66,4 @@ def build(config: NeRFRecipe, setting: Setting) -> Chain:
     return Chain(stages=[stage], data=data)
 
 
-def render(loaded: Loaded) -> SceneView:
-    task = loaded.task
-    return SceneView(task.field, task.window, loaded.device, loaded.precision)
-
-
-RECIPE = Recipe(default=DEFAULT, smoke=SMOKE, build=build, render=render, exports=SCENE_EXPORTS)
+RECIPE = Recipe(default=DEFAULT, smoke=SMOKE, build=build, render=view_of, exports=SCENE_EXPORTS)

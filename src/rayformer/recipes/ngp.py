@@ -15,10 +15,9 @@ from rayformer.fields.ngp import NGP, NGPConfig
 from rayformer.fields.parts.occupancy import OccupancyConfig
 from rayformer.kernels.warm_up import warm_up
 from rayformer.recipes.parts.field_space import FieldSpace, SpaceConfig, fitted_scene, open_space
-from rayformer.recipes.parts.open import Loaded
 from rayformer.recipes.parts.scene import SceneTask, SceneTraining, open_scene, scene_groups
 from rayformer.recipes.parts.scene_export import SCENE_EXPORTS
-from rayformer.recipes.parts.scene_view import SceneView
+from rayformer.recipes.parts.scene_view import view_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,8 +68,7 @@ SMOKE = NGPRecipe(
 
 def build(config: NGPRecipe, setting: Setting) -> Chain:
     scene, data = open_scene(config.data, config.scene, setting)
-    ndc = scene.forward_facing if config.scene.ndc == "auto" else config.scene.ndc == "on"
-    place = open_space(scene, config.space, ndc, config.model.occupancy.cells, setting)
+    place = open_space(scene, config.space, config.scene.in_ndc(scene), config.model.occupancy.cells, setting)
     scene = fitted_scene(scene, place.space, config.space)
     remarks = [*data["remarks"], place.remark]
     if setting.training:
@@ -113,9 +111,4 @@ def groups(names: list[str]) -> list[Group]:
     return [Group("tables", tables, decay=0.0, sparse=True), Group("networks", rest, rate=1 / 3, decay=1e-6)]
 
 
-def render(loaded: Loaded) -> SceneView:
-    task = loaded.task
-    return SceneView(task.field, task.window, loaded.device, loaded.precision)
-
-
-RECIPE = Recipe(default=DEFAULT, smoke=SMOKE, build=build, render=render, exports=SCENE_EXPORTS)
+RECIPE = Recipe(default=DEFAULT, smoke=SMOKE, build=build, render=view_of, exports=SCENE_EXPORTS)

@@ -26,7 +26,7 @@ from rayformer.data.scenes.capture import Capture, Photo, Split
 from rayformer.data.scenes.images import has_alpha, picture_size
 from rayformer.data.scenes.normalise import ROOM, Arrangement, arrangement, bounds, normalisation
 from rayformer.data.scenes.recognise import recognise
-from rayformer.data.scenes.scene import Scene, SceneConfig, View
+from rayformer.data.scenes.scene import Scene, SceneConfig, View, evenly
 from rayformer.geometry.lens import Lens, folds
 from rayformer.geometry.poses import rigid_fault
 from rayformer.geometry.similarity import Similarity
@@ -184,12 +184,12 @@ def _split(photos: Sequence[Photo], config: SceneConfig, remarks: list[str]) -> 
     parts = ["train" if part is None else part for part in parts]
     rows = [row for row, part in enumerate(parts) if part == "train"]
     if config.validation and "val" not in parts:
-        for row in _evenly(rows, config.validation):
+        for row in evenly(rows, config.validation):
             parts[row] = "val"
         rows = [row for row in rows if parts[row] == "train"]
         whose += f", {config.validation} training views are held back for validation"
     if config.views is not None and config.views < len(rows):
-        kept = set(_evenly(rows, config.views))
+        kept = set(evenly(rows, config.views))
         parts = [None if part == "train" and row not in kept else part for row, part in enumerate(parts)]
         whose += f", {config.views} of {len(rows)} training views are used"
     counts = ", ".join(f"{parts.count(name)} {name}" for name in ("train", "val", "test"))
@@ -199,12 +199,6 @@ def _split(photos: Sequence[Photo], config: SceneConfig, remarks: list[str]) -> 
             "the split leaves no view to train on: give more photographs or a larger data.holdout_every"
         )
     return parts
-
-
-def _evenly(rows: Sequence[int], count: int) -> list[int]:
-    """`count` of the rows, as evenly spread as whole steps allow."""
-    count = min(count, len(rows))
-    return [rows[(2 * place + 1) * len(rows) // (2 * count)] for place in range(count)]
 
 
 # ------------------------------------------------------------------------------------------ place
@@ -231,15 +225,16 @@ def _normalisation(
 
 
 def _view(photo: Photo, part: Split, move: Similarity, config: SceneConfig) -> View:
-    camera = photo.camera.at(move.pose(photo.camera.pose))
-    if config.width is not None and config.width < camera.width:
-        camera = camera.scaled(config.width, max(1, round(camera.height * config.width / camera.width)))
+    camera = photo.camera.at(move.pose(photo.camera.pose)).at_most(config.width)
     if config.undistort:
         camera = replace(camera, lens=Lens())
     near = far = None
     if photo.distances and config.near is None and config.far is None:
         near, far = (room * move.scale * way for room, way in zip(ROOM, photo.distances, strict=True))
-    return View(photo.name, camera, photo.camera, photo.image, photo.mask, part, near, far)
+    return View(
+        photo.name, camera, photo.camera, photo.image, photo.mask, part, near, far,
+        exposure=photo.exposure, light=photo.light,
+    )  # fmt: skip
 
 
 def _about_masks(views: Sequence[View], config: SceneConfig) -> list[str]:
@@ -289,14 +284,16 @@ def _near_and_far(
 
 
 def _fingerprint(views: Sequence[View]) -> str:
-    """A hash of names, cameras, and of each photograph's length, first and last kilobyte. Reads little of
-    large files."""
+    """A hash of names, cameras, exposures, lights, and of each photograph's length, first and last
+    kilobyte. Reads little of large files."""
     digest = hashlib.blake2b(digest_size=16)
     for view in views:
         camera = view.original
         digest.update(f"{view.name}\0{view.split}\0{camera.lens}".encode())
         digest.update(np.array([*camera.intrinsics, camera.width, camera.height]).tobytes())
         digest.update(camera.pose.numpy().tobytes())
+        if view.exposure is not None or view.light is not None:
+            digest.update(f"{view.exposure!r}\0{view.light}".encode())
         for file in filter(None, (view.image, view.mask)):
             length = file.stat().st_size
             with file.open("rb") as data:

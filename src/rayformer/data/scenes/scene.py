@@ -3,14 +3,16 @@
     SceneConfig   what a person may choose about it
     View          one photograph: its camera in scene coordinates, its file, its part in training
     Scene         all of them, with what is known of the space between
+    evenly        some of many, evenly spread
 
 Scene coordinates are those of the data after `Scene.normalisation`; `View.original` keeps each camera as the
 data have it, so that an export is exact. Poses are camera-to-world in OpenGL axes whatever the format was.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -21,6 +23,8 @@ from rayformer.geometry.cameras import Camera
 from rayformer.geometry.ndc import ndc_rays
 from rayformer.geometry.rays import Rays
 from rayformer.geometry.similarity import Similarity
+
+T = TypeVar("T")
 
 SCALES = {1: "full", 2: "half", 4: "quarter", 8: "eighth"}
 """The sizes in which a photograph may be trained on and measured, by what its sides are divided by."""
@@ -90,6 +94,10 @@ class View:
     far: float | None
     scale: int = 1
     """By what the sides were divided, of a photograph that is there in several sizes."""
+    exposure: float | None = None
+    """By what the camera multiplied linear light, in any unit that all views share; None if nobody knows."""
+    light: str | None = None
+    """The light that it was taken in, by name: views of one drive share one; None if nobody knows."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,7 +121,7 @@ class Scene:
     remarks: tuple[str, ...]
     """What a person should know before training, one sentence each."""
     fingerprint: str
-    """Changes with the photographs, their cameras and their names."""
+    """Changes with the photographs, their cameras, exposures, lights and names."""
     masks: Literal["use", "ignore"] = "use"
     """Whether pixels that masks paint black are left out."""
 
@@ -129,3 +137,10 @@ class Scene:
         """
         camera = self.views[0].camera
         return ndc_rays(rays, camera.fx, camera.fy, camera.width, camera.height)
+
+
+def evenly(items: Sequence[T], count: int | None) -> list[T]:
+    """`count` of the items, as evenly spread as whole steps allow; all of them if they are no more, or for
+    None."""
+    count = len(items) if count is None else min(count, len(items))
+    return [items[(2 * place + 1) * len(items) // (2 * count)] for place in range(count)]

@@ -1,4 +1,10 @@
-"""What a radiance field of any kind shows to those who train it, render it and measure it."""
+"""What a scene's model of any kind shows to those who train it, render it and measure it.
+
+SceneField      rays in, pictures and losses out
+ChangingField   one with something in it that changes but is not learned
+RoundedField    one that renders rays in rounds
+PictureMaker    what makes a picture whole
+"""
 
 from collections.abc import Callable
 from typing import Protocol, runtime_checkable
@@ -8,6 +14,7 @@ from torch import Generator, Tensor
 
 from rayformer.core.losses import Losses
 from rayformer.fields.parts.volume import Rendered
+from rayformer.geometry.cameras import Camera
 from rayformer.geometry.rays import Rays
 
 
@@ -63,3 +70,15 @@ class RoundedField(SceneField, Protocol):
 
     rays_at_once: int
     """Rays that it would best be given at once."""
+
+
+@runtime_checkable
+class PictureMaker(Protocol):
+    """What makes a picture whole and not ray by ray: a network that sees its pixels beside each other."""
+
+    def picture(
+        self, camera: Camera, background: Float[Tensor, "3"]
+    ) -> tuple[Float[Tensor, "height width 3"], Float[Tensor, "height width"]]:
+        """The picture that `camera` takes, in [0, 1], over `background`; and the distance along each pixel's
+        ray in scene units, NaN where there is nothing or nothing is known. The same every time."""
+        ...

@@ -15,14 +15,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from rayformer.core.errors import ConfigError, DataError, RunError
 from rayformer.data.scenes.pixels import load_view
-from rayformer.data.scenes.scene import Scene, View
+from rayformer.data.scenes.scene import Scene, View, evenly
 from rayformer.engine.task import Setting
 from rayformer.geometry.cameras import Camera, project
 from rayformer.geometry.lens import Lens
@@ -83,14 +84,13 @@ def open_space(scene: Scene, config: SpaceConfig, ndc: bool, cells: int, setting
     space, remark = _first_guess(scene, config, ndc)
     seen = torch.ones(cells, cells, cells, dtype=torch.bool)
     if not ndc:
-        views = _some(scene.split("train") or scene.views)
+        views = evenly(scene.split("train") or scene.views, MOST_VIEWS)
         carving = config.carve and scene.background is not None
+        silhouettes = [_silhouette(view) for view in views] if carving else []
         if carving and config.half is None and not space.contracted:
-            space = _fitted(space, _carved(scene, views, space))
+            space = _fitted(space, _carved(silhouettes, space))
             remark += f"; fitted to what transparent pixels leave, {2 * space.half:.3g} across"
-        coarse = _seen(views, space)
-        if carving:
-            coarse &= _carved(scene, views, space)
+        coarse = _seen(views, space) & _carved(silhouettes, space)
         if not coarse.any():
             raise _nothing_in_sight(space, views)
         # Whatever the two grids' cells are: one is open if it touches an open one.
@@ -165,18 +165,9 @@ def fitted_scene(scene: Scene, space: Space, config: SpaceConfig) -> Scene:
     return replace(scene, far=far, views=views)
 
 
-def _some(views: tuple[View, ...]) -> list[View]:
-    count = min(len(views), MOST_VIEWS)
-    return [views[(2 * place + 1) * len(views) // (2 * count)] for place in range(count)]
-
-
 def _middles(space: Space) -> Float[Tensor, "points 3"]:
     axis = (torch.arange(CELLS) + 0.5) / CELLS
     return place_in_space(torch.cartesian_prod(axis, axis, axis), space)
-
-
-def _pinhole(camera: Camera) -> Camera:
-    return replace(camera, lens=Lens())
 
 
 def _seen(views: list[View], space: Space) -> Bool[Tensor, "cells cells cells"]:
@@ -185,24 +176,30 @@ def _seen(views: list[View], space: Space) -> Bool[Tensor, "cells cells cells"]:
     points = _middles(space)
     seen = torch.zeros(len(points), dtype=torch.bool)
     for view in views:
-        pixels, depth = project(_pinhole(view.camera), points)
+        pixels, depth = project(replace(view.camera, lens=Lens()), points)
         across = pixels / torch.tensor([view.camera.width, view.camera.height])
         seen |= (depth > 0) & ((across > -0.1) & (across < 1.1)).all(dim=-1)
     return seen.view(CELLS, CELLS, CELLS)
 
 
-def _carved(scene: Scene, views: list[View], space: Space) -> Bool[Tensor, "cells cells cells"]:
+def _silhouette(view: View) -> tuple[Camera, Int[Tensor, "height width"]]:
+    """A view's camera for a small picture, and how many of its pixels above and left of each corner are not
+    transparent: four of these numbers make those in a box."""
+    camera = view.camera.at_most(SMALL)
+    picture, _ = load_view(replace(view, camera=camera))
+    solid = picture[..., 3] > 0 if picture.shape[-1] == 4 else np.ones(picture.shape[:2], bool)
+    return camera, F.pad(torch.from_numpy(solid).long().cumsum(0).cumsum(1), (1, 0, 1, 0))
+
+
+def _carved(
+    silhouettes: list[tuple[Camera, Int[Tensor, "height width"]]], space: Space
+) -> Bool[Tensor, "cells cells cells"]:
     """Cells that no view shows to be empty. A view does so where it sees the cell's middle, and every pixel
     that the ball around the cell may touch is transparent."""
     points = _middles(space)
     radii = _radii(space)
     left = torch.ones(len(points), dtype=torch.bool)
-    for view in views:
-        width = min(view.camera.width, SMALL)
-        camera = view.camera.scaled(width, max(1, round(view.camera.height * width / view.camera.width)))
-        picture, _ = load_view(replace(view, camera=camera))
-        if picture.shape[-1] < 4:
-            continue
+    for camera, counts in silhouettes:
         pixels, depth = project(camera, points)
         # A ball of radius r at depth d and slope s reaches at most f r (1 + |s|) / (d - r) pixels.
         focal, middle = torch.tensor([[camera.fx, camera.fy], [camera.cx, camera.cy]])
@@ -212,8 +209,6 @@ def _carved(scene: Scene, views: list[View], space: Space) -> Bool[Tensor, "cell
         there = (depth > radii) & ((pixels >= 0) & (pixels < size)).all(dim=-1)
         low = (pixels - reach).floor().clamp(min=torch.zeros(2))[there].long()
         high = ((pixels + reach).floor() + 1).clamp(max=size)[there].long()
-        # Pixels above and left of each corner that are not transparent: four of these make those in a box.
-        counts = F.pad(torch.from_numpy(picture[..., 3] > 0).long().cumsum(0).cumsum(1), (1, 0, 1, 0))
         (x0, y0), (x1, y1) = low.unbind(-1), high.unbind(-1)
         left[there] &= counts[y1, x1] - counts[y0, x1] - counts[y1, x0] + counts[y0, x0] > 0
     return left.view(CELLS, CELLS, CELLS)

@@ -9,36 +9,35 @@ open_scene      the scene of a run: read from the data once, from the run's own 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Generator, Tensor, nn
 
-from rayformer.core.errors import ConfigError, DataError
+from rayformer.core.errors import ConfigError
 from rayformer.core.losses import Losses
 from rayformer.core.seeds import generator as stream
 from rayformer.data.scenes.pixels import PixelStore, filled_store
 from rayformer.data.scenes.read import read_scene
 from rayformer.data.scenes.record import read_record, write_record
-from rayformer.data.scenes.scene import SCALES, Scene, SceneConfig, Split
+from rayformer.data.scenes.scene import Scene, SceneConfig, Split
 from rayformer.engine.task import Group, Setting
 from rayformer.fields.parts.moved_cameras import MovedCameras, move_rays, turned
 from rayformer.fields.parts.scene_field import ChangingField, SceneField
 from rayformer.geometry.cameras import Camera
 from rayformer.geometry.rays import Rays
-from rayformer.metrics.image import NoLpips, open_lpips, psnr_db, ssim
-from rayformer.recipes.parts.scene_view import Rendering, Window, render_camera
-from rayformer.runs.pictures import Picture, depth_colours, error_colours, side_by_side
+from rayformer.recipes.parts.held_out import HeldOut, Measuring, Render
+from rayformer.recipes.parts.scene_view import Window, render_camera
+from rayformer.runs.pictures import Picture
 
 FIT_STEPS, FIT_RAYS, FIT_RATE = 80, 1024, 2e-3
 """How a held-out view's pose is fitted: Adam, with a rate that falls to zero."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class SceneTraining:
+class SceneTraining(Measuring):
     rays: int = 1024
     """Rays per step, over all processes."""
     samples: int | None = None
@@ -58,24 +57,18 @@ class SceneTraining:
     GPU."""
     validation_rays: int = 4096
     """Held-out pixels measured while training, the same each time."""
-    test_views: int | None = None
-    """Measure only so many of the held-out views at the end, evenly spread; none takes all."""
-    shown_views: int = 4
-    """Held-out views shown as pictures."""
     move_cameras: bool = False
     """Learn a small turn and shift of every training camera with the field, for poses that are not exact.
     Held-out views are then measured twice: at their given poses, and at poses fitted to them."""
     camera_rate: float = 0.05
     """The cameras' learning rate, as a share of the plan's."""
-    lpips_backbone: Path | None = None
-    """AlexNet's ImageNet weights (torchvision's alexnet-owt-7be5be79.pth), without which LPIPS is not
-    measured."""
 
     def __post_init__(self):
-        for name in ("rays", "validation_rays", "shown_views"):
+        super().__post_init__()
+        for name in ("rays", "validation_rays"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"scene.{name} must be at least 1, but is {getattr(self, name)}")
-        for name in ("samples", "samples_at_once", "test_views"):
+        for name in ("samples", "samples_at_once"):
             if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise ConfigError(f"scene.{name} must be at least 1, but is {getattr(self, name)}")
         if self.camera_rate <= 0:
@@ -86,6 +79,10 @@ class SceneTraining:
                 "above 0 and up to 1, "
                 f"but they are {self.precrop_steps} and {self.precrop_share}"
             )
+
+    def in_ndc(self, scene: Scene) -> bool:
+        """Whether the scene is trained in normalised device coordinates."""
+        return scene.forward_facing if self.ndc == "auto" else self.ndc == "on"
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,7 +129,7 @@ class SceneTask:
         # with every look would have to be hidden behind fog.
         self.random_background = random_background and scene.background is not None
         self.seed, self.device = setting.seed, setting.device
-        ndc = scene.forward_facing if options.ndc == "auto" else options.ndc == "on"
+        ndc = options.in_ndc(scene)
         if ndc and options.move_cameras:
             raise ConfigError(
                 "scene.move_cameras turns cameras in the world, which normalised device coordinates have "
@@ -140,7 +137,7 @@ class SceneTask:
             )
         self.model = MovedCameras(model, len(scene.split("train"))) if options.move_cameras else model
         self.window = Window(scene, ndc)
-        self._shown: dict[str, Picture] = {}
+        self._views = HeldOut(scene, options)
 
     @property
     def field(self) -> SceneField:
@@ -242,58 +239,14 @@ class SceneTask:
         return {"psnr_db": -10 * np.log10(max(error / (3 * len(index)), 1e-12)).item()}
 
     def _measure(self) -> dict[str, float]:
-        views = self.scene.split("test") or self.scene.split("val")
-        if not views:
-            raise DataError(
-                f"{self.scene.source}: no view is held out, so nothing can be measured; lower "
-                "data.holdout_every, or give test views"
-            )
-        full = sum(view.scale == 1 for view in views)
-        sizes = len(views) // full  # photographs in full size come first, then all of them smaller
-        wanted = full if self.options.test_views is None else min(self.options.test_views, full)
-        rows = [(2 * place + 1) * full // (2 * wanted) for place in range(wanted)]
-        shown = {
-            rows[place * len(rows) // min(self.options.shown_views, len(rows))]
-            for place in range(min(self.options.shown_views, len(rows)))
-        }
-        lpips = open_lpips(self.options.lpips_backbone)
-        numbers: dict[str, list[float]] = {}
-        self._shown = {}
-        for row in [row + size * full for size in range(sizes) for row in rows]:
-            # One view's pixels at a time: measuring a thousand views takes no more memory than one.
-            alone = replace(self.scene, views=(replace(views[row], split="test"),))
-            camera, truth, mask = PixelStore(alone, "test").view(0)
-            rendering = render_camera(self.field, camera, self.window, self.device)
-            predicted = torch.from_numpy(rendering.colour).float() / 255
-            scores = _scores(predicted, truth, mask, lpips if views[row].scale == 1 else None)
-            told = scores
-            if sizes > 1:
-                told = scores | {f"{SCALES[views[row].scale]}_psnr_db": scores["psnr_db"]} if scores else {}
-            if self.options.move_cameras and scores:
-                fitted = self._fitted(alone, camera)
-                seen = render_camera(self.field, fitted, self.window, self.device)
-                better = _scores(torch.from_numpy(seen.colour).float() / 255, truth, mask, None)
-                told = told | {f"fitted_pose_{key}": value for key, value in better.items()}
-            if any(view.mask for view in views):
-                other, name = ("ignore", "whole") if self.scene.masks == "use" else ("use", "masked")
-                _, _, mask = PixelStore(replace(alone, masks=other), "test").view(0)
-                both = _scores(predicted, truth, mask, lpips if views[row].scale == 1 else None)
-                told = told | {f"{name}_{key}": value for key, value in both.items()}
-            for name, value in told.items():
-                numbers.setdefault(name, []).append(value)
-            if row in shown:
-                name = f"held-out/{row:04d}"
-                self._shown[name] = self._beside_the_truth(views[row].name, rendering, truth, scores)
-        if "psnr_db" not in numbers:
-            raise DataError(
-                f"{self.scene.source}: the masks of the held-out views leave no pixel to measure; "
-                "white pixels of a mask count.\n"
-                "Turn the masks round, or take whole photographs with data.masks ignore."
-            )
-        names = sorted(
-            numbers, key=lambda name: name.startswith(("whole_", "masked_", "fitted_", *SCALES.values()))
+        return self._views.measure(
+            lambda camera: render_camera(self.field, camera, self.window, self.device),
+            self._at_fitted_poses if self.options.move_cameras else None,
         )
-        return {name: float(np.mean(numbers[name])) for name in names}
+
+    def _at_fitted_poses(self, alone: Scene, camera: Camera) -> Mapping[str, Render]:
+        fitted = self._fitted(alone, camera)
+        return {"fitted_pose": lambda _: render_camera(self.field, fitted, self.window, self.device)}
 
     def _fitted(self, alone: Scene, camera: Camera) -> Camera:
         """A held-out view's camera, moved to where the field, which stays as it is, explains its picture
@@ -321,61 +274,10 @@ class SceneTask:
         pose[:3, :3], pose[:3, 3] = axes, camera.pose[:3, 3] + shift.detach().cpu()[0]
         return camera.at(pose)
 
-    def _beside_the_truth(
-        self, name: str, rendering: Rendering, truth: Tensor, scores: Mapping[str, float]
-    ) -> Picture:
-        exact = truth.numpy()
-        error = np.abs(rendering.colour / np.float32(255) - exact).mean(axis=-1)
-        there = rendering.depth[np.isfinite(rendering.depth)]
-        near, far = np.percentile(there, [1, 99]).tolist() if there.size else (0.0, 1.0)
-        pictures = [
-            rendering.colour,
-            (exact * 255).round().astype(np.uint8),
-            error_colours(error),
-            depth_colours(rendering.depth, near, max(far, near + 1e-6)),
-        ]
-        spoken = {
-            "psnr_db": ("PSNR", ".2f", " dB"),
-            "ssim": ("SSIM", ".3f", ""),
-            "lpips": ("LPIPS", ".3f", ""),
-        }
-        said = ", ".join(
-            f"{word} {scores[key]:{form}}{unit}"
-            for key, (word, form, unit) in spoken.items()
-            if key in scores
-        )
-        return side_by_side(
-            [Picture(pixels) for pixels in pictures],
-            ["rendered", "photograph", "error, 0 to 0.2", f"depth, {near:.3g} to {far:.3g}"],
-            caption=f"held-out view {name}: {said}",
-        )  # fmt: skip
-
     def pictures(self) -> dict[str, Picture]:
-        if not self._shown:
+        if not self._views.shown:
             self._measure()
-        return self._shown
-
-
-def _scores(
-    predicted: Float[Tensor, "height width 3"],
-    truth: Float[Tensor, "height width 3"],
-    mask: Bool[Tensor, "height width"] | None,
-    lpips: Any,
-) -> dict[str, float]:
-    """PSNR over the pixels that count; SSIM, and LPIPS where it can be had, of pictures that agree in all
-    others, unless `lpips` is None, for these want large pictures. Nothing where no pixel counts."""
-    counted = 1.0 if mask is None else mask.float().mean().item()
-    if counted == 0:
-        return {}
-    if mask is not None:
-        predicted = torch.where(mask[..., None], predicted, truth)
-    one, other = (image.permute(2, 0, 1)[None] for image in (predicted, truth))
-    psnr = psnr_db(one, other).item() + 10 * float(np.log10(counted))
-    scores = {"psnr_db": min(psnr, 120.0)}
-    if lpips is None:
-        return scores
-    scores["ssim"] = ssim(one, other).item()
-    return scores if isinstance(lpips, NoLpips) else scores | {"lpips": lpips(one, other).item()}
+        return self._views.shown
 
 
 def scene_groups(
@@ -395,7 +297,7 @@ def scene_groups(
     return groups
 
 
-def open_scene(config: SceneConfig, options: SceneTraining, setting: Setting) -> tuple[Scene, dict[str, Any]]:
+def open_scene(config: SceneConfig, options: Measuring, setting: Setting) -> tuple[Scene, dict[str, Any]]:
     """The scene of a run, and what the manifest says of its data.
 
     In training it is read from the data, and kept without its pixels in the run's assets, where a finished
@@ -410,8 +312,7 @@ def open_scene(config: SceneConfig, options: SceneTraining, setting: Setting) ->
         if setting.other_data:  # in the frame that the field was trained in
             other = read_scene(config, frame=scene.normalisation, distances=(scene.near, scene.far))
             scene = replace(other, forward_facing=scene.forward_facing)  # in NDC only if it was trained in it
-    lpips = open_lpips(options.lpips_backbone)
-    remarks = [*scene.remarks, *([lpips.reason] if isinstance(lpips, NoLpips) else [])]
+    remarks = [*scene.remarks, *options.remarks()]
     counts = {name: len(scene.split(name)) for name in ("train", "val", "test")}
     return scene, {
         "source": scene.source, "format": scene.format, "fingerprint": scene.fingerprint,

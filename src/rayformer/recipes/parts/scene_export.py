@@ -25,13 +25,14 @@ from torch import Tensor
 
 from rayformer.core.errors import ConfigError, DataError
 from rayformer.data.scenes.read import read_scene
+from rayformer.data.scenes.scene import evenly
 from rayformer.data.scenes.write import write_transforms
 from rayformer.engine.task import Export
 from rayformer.geometry.isosurface import isosurface
 from rayformer.geometry.lattice import Lattice
 from rayformer.geometry.similarity import Similarity
 from rayformer.recipes.parts.open import Loaded
-from rayformer.recipes.parts.scene_space import Box, SceneSpace, evenly, small, spell_box
+from rayformer.recipes.parts.scene_space import Box, SceneSpace, spell_box
 from rayformer.recipes.parts.weights_export import WEIGHTS
 from rayformer.runs.baked_grid import BakedGrid, write_grid
 from rayformer.runs.ply import write_points
@@ -197,7 +198,7 @@ def write_cloud_of(loaded: Loaded, options: CloudOptions, path: Path) -> dict[st
     space = _space(loaded)
     points, colours = [np.zeros((0, 3))], [np.zeros((0, 3), np.uint8)]
     for view in evenly(space.training_views, options.views):
-        seen = space.glimpse(small(view.camera, options.width), options.min_opacity)
+        seen = space.glimpse(view.camera.at_most(options.width), options.min_opacity)
         there = space.to_input.points(seen.points.double()).numpy()
         kept = _within(there, options.box)
         points.append(there[kept])

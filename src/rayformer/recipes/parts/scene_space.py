@@ -18,7 +18,8 @@ from torch import Tensor
 
 from rayformer.core.errors import DataError
 from rayformer.data.scenes.normalise import arrangement
-from rayformer.data.scenes.scene import View
+from rayformer.data.scenes.scene import View, evenly
+from rayformer.fields.parts.scene_field import SceneField
 from rayformer.fields.parts.volume import composite
 from rayformer.geometry.cameras import Camera, project
 from rayformer.geometry.lattice import Lattice
@@ -79,6 +80,11 @@ class SceneSpace:
 
     # ------------------------------------------------------------------ asking the field
 
+    @property
+    def field(self) -> SceneField:
+        assert isinstance(self.view.field, SceneField), "only a field is a function of space"
+        return self.view.field
+
     @torch.no_grad()
     def radiance(
         self, places: Float[Tensor, "points 3"], directions: Float[Tensor, "points 3"]
@@ -102,7 +108,7 @@ class SceneSpace:
             stretch = ndc_stretch(asked) * before
             asked = ndc_points(asked, *self._ndc_camera)
         with self.view.precision.autocast():
-            density, colour = self.view.field.radiance(asked.to(device), directions.to(device))
+            density, colour = self.field.radiance(asked.to(device), directions.to(device))
         density, colour = density.float().cpu(), colour.float().cpu()
         return (density * stretch if self.view.window.ndc else density), colour
 
@@ -201,7 +207,7 @@ class SceneSpace:
 
     def _looked(self, camera: Camera) -> tuple[Tensor, Tensor, Tensor]:
         """Of every pixel: the mean place of what it shows, its colour, its opacity."""
-        window, field, device = self.view.window, self.view.field, self.view.device
+        window, field, device = self.view.window, self.field, self.view.device
         pixels = pixel_grid(camera.width, camera.height)
         found = []
         at_once = max(1, SAMPLES_AT_ONCE.get(device.type, 2**20) // field.samples_per_ray)
@@ -225,7 +231,7 @@ class SceneSpace:
         than `margin`."""
         seen = torch.zeros(len(places), dtype=torch.bool)
         for view in evenly(self.training_views, 2 * GLANCES):
-            camera = replace(small(view.camera, 3 * GLANCE_WIDTH), lens=Lens())
+            camera = replace(view.camera.at_most(3 * GLANCE_WIDTH), lens=Lens())
             shown, _, opaque = self._looked(camera)
             ends = (shown - camera.position.to(shown)).norm(dim=-1)
             ends[opaque < 0.5] = math.inf
@@ -239,7 +245,7 @@ class SceneSpace:
     @cached_property
     def _glances(self) -> list[tuple[Tensor, Tensor]]:
         """The surface points that some training views see, made small, and where each view stands."""
-        cameras = [small(view.camera, GLANCE_WIDTH) for view in evenly(self.training_views, GLANCES)]
+        cameras = [view.camera.at_most(GLANCE_WIDTH) for view in evenly(self.training_views, GLANCES)]
         return [(self.glimpse(camera, 0.9).points, camera.position.float()) for camera in cameras]
 
     @cached_property
@@ -331,7 +337,7 @@ class SceneSpace:
         """The range of the densities along the rays of some training views."""
         scene, found = self.view.window.scene, []
         for view in evenly(self.training_views, GLANCES // 4):
-            camera = small(view.camera, GLANCE_WIDTH // 2)
+            camera = view.camera.at_most(GLANCE_WIDTH // 2)
             rays = camera_rays(camera, near=scene.near, far=scene.far)
             share = torch.linspace(0, 1, 32)
             ways = rays.near[:, None] + share * (rays.far - rays.near)[:, None]
@@ -386,19 +392,6 @@ def _untorn(distance: Float[Tensor, "height width"], focal: float) -> Bool[Tenso
             fits = jump <= room.narrow(axis, start, jump.shape[axis])
             whole.narrow(axis, start, jump.shape[axis]).logical_and_(fits)
     return whole
-
-
-def evenly(views: tuple[View, ...], count: int | None) -> list[View]:
-    """So many of the views, evenly spread."""
-    count = len(views) if count is None else min(count, len(views))
-    return [views[(2 * place + 1) * len(views) // (2 * count)] for place in range(count)]
-
-
-def small(camera: Camera, width: int | None) -> Camera:
-    """The camera with a picture at most so wide."""
-    if width is None or camera.width <= width:
-        return camera
-    return camera.scaled(width, max(1, round(camera.height * width / camera.width)))
 
 
 def spell_box(box: Box) -> str:

@@ -5,6 +5,7 @@ Window         what a camera needs to know of a scene: where rays begin and end,
                not
 render_camera  any field, any camera, any size of picture in bounded memory
 SceneView      what `rayformer render` and the viewer ask: the usual flights, and the picture of a camera
+view_of        the SceneView of an opened run, whichever field it trained
 """
 
 from dataclasses import dataclass, replace
@@ -17,10 +18,11 @@ from jaxtyping import Float, UInt8
 from rayformer.core.errors import ConfigError, did_you_mean
 from rayformer.data.scenes.scene import Scene
 from rayformer.engine.precision import Precision
-from rayformer.fields.parts.scene_field import RoundedField, SceneField
+from rayformer.fields.parts.scene_field import PictureMaker, RoundedField, SceneField
 from rayformer.geometry.cameras import Camera
 from rayformer.geometry.paths import keyframes, orbit, spiral, through
 from rayformer.geometry.rays import Rays, camera_rays
+from rayformer.recipes.parts.open import Loaded
 
 SAMPLES_AT_ONCE = {"cpu": 2**15}
 """Samples per call of the field: on a processor as many as its caches hold, elsewhere 2**20."""
@@ -58,9 +60,16 @@ class Window:
 
 
 @torch.no_grad()
-def render_camera(field: SceneField, camera: Camera, window: Window, device: torch.device) -> Rendering:
+def render_camera(
+    field: SceneField | PictureMaker, camera: Camera, window: Window, device: torch.device
+) -> Rendering:
     """The picture that `camera` takes of the field. Memory beyond the picture itself does not grow with its
-    size."""
+    size, unless the picture is made whole."""
+    if isinstance(field, PictureMaker):
+        seen, distance = field.picture(camera, torch.tensor(window.background, device=device))
+        return Rendering(
+            (seen.clamp(0, 1) * 255).round().byte().cpu().numpy(), distance.float().cpu().numpy()
+        )
     colour = np.empty((camera.height * camera.width, 3), np.uint8)
     depth = np.empty(camera.height * camera.width, np.float32)
     background = torch.tensor([window.background], device=device)
@@ -94,7 +103,7 @@ PATHS = ("orbit", "spiral", "test")
 
 @dataclass(frozen=True, eq=False)
 class SceneView:
-    field: SceneField
+    field: SceneField | PictureMaker
     window: Window
     device: torch.device
     precision: Precision
@@ -137,6 +146,11 @@ class SceneView:
     def picture(self, camera: Camera) -> Rendering:
         with self.precision.autocast():
             return render_camera(self.field, camera, self.window, self.device)
+
+
+def view_of(loaded: Loaded) -> SceneView:
+    task = loaded.task
+    return SceneView(task.field, task.window, loaded.device, loaded.precision)
 
 
 def _pinhole(camera: Camera, size: tuple[int, int] | None) -> Camera:
