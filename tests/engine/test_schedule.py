@@ -59,7 +59,7 @@ def test_a_clock_ahead_of_the_steps_drives_the_schedule():
 @pytest.mark.parametrize(
     ("name", "make"),
     [
-        ("no_steps", lambda: Plan(steps=0)),
+        ("negative_steps", lambda: Plan(steps=-1)),
         ("no_minutes", lambda: Plan(minutes=0.0)),
         ("ema_of_one", lambda: Plan(ema=1.0)),
         ("clip_of_nothing", lambda: Plan(clip=0.0)),

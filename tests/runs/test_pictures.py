@@ -11,6 +11,7 @@ from rayformer.runs.pictures import (
     BACKGROUND,
     Picture,
     depth_colours,
+    distance_colours,
     error_colours,
     read_caption,
     save_png,
@@ -47,6 +48,21 @@ def test_a_larger_error_is_never_darker():
     assert (np.diff(bright) >= -4).all()
     assert bright[0] < 10
     assert np.array_equal(error_colours(np.array([[-0.1]])), error_colours(np.array([[0.1]])))
+
+
+def test_inside_is_red_and_outside_blue_and_the_surface_a_black_line():
+    inside, surface, outside = distance_colours(np.array([[-0.35, 0.001, 0.35]]), pixel=0.01)[0].astype(int)
+    assert inside[0] > inside[2]
+    assert outside[2] > outside[0]
+    assert not surface.any()
+
+
+def test_bands_of_a_distance_are_as_wide_as_was_asked():
+    """Along a line away from a surface, shades change once in every band."""
+    away = np.linspace(0.0105, 0.495, 4000)[None]
+    shade = distance_colours(away, pixel=1e-6, band=0.05)[0].astype(float)
+    jumps = np.nonzero(np.abs(np.diff(shade.sum(axis=1))) > 30)[0]
+    assert np.allclose(away[0, jumps], np.arange(1, 10) * 0.05, atol=1e-3)
 
 
 @pytest.mark.parametrize(("size", "times"), [(8, 25), (100, 2), (200, 1), (400, 1)])

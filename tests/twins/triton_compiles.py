@@ -15,7 +15,13 @@ from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 from triton.runtime.jit import JITFunction, mangle_type
 
-from rayformer.kernels import compositing_triton, hash_grid_triton, marching_triton, table_adam_triton
+from rayformer.kernels import (
+    compositing_triton,
+    hash_grid_triton,
+    marching_triton,
+    table_adam_triton,
+    voxel_table_triton,
+)
 from rayformer.kernels.hash_grid import GridLayout
 from rayformer.kernels.marching import Space
 
@@ -51,6 +57,11 @@ for dtype, features in ((torch.float32, 4), (torch.bfloat16, 1)):
     seen = hash_grid_triton.encode(where, table, *numbers)
     hash_grid_triton.backward(seen, where, table, *numbers, True, True)
     hash_grid_triton.tangent(where, seen, where, table, *numbers)
+for ways, channels, dtype in ((1, 27, torch.float32), (5, 3, torch.bfloat16)):
+    links, way = torch.full((3, 3, 3), 0, dtype=torch.int32), torch.zeros(9 * (ways > 1), dtype=torch.int32)
+    values = torch.rand(ways, channels).to(dtype)
+    seen = voxel_table_triton.gather(where, links, values, ways, way)
+    voxel_table_triton.backward(seen, where, links, values, ways, way, True, True)
 for contracted, cone in ((False, 0.0), (True, 0.1)):
     space, full = Space((0.0, 0.0, 0.0), 1.0, contracted), torch.ones(8, 8, 8, dtype=torch.bool)
     marching_triton.march(where, where, where[:, 0], where[:, 1], full, space, 0.1, cone, None, 9)

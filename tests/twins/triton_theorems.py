@@ -11,11 +11,18 @@ import torch
 
 pytest.importorskip("triton", reason="Triton is not installed (it comes with torch's CUDA builds)")
 
-from rayformer.kernels import compositing_triton, hash_grid_triton, marching_triton, table_adam_triton
+from rayformer.kernels import (
+    compositing_triton,
+    hash_grid_triton,
+    marching_triton,
+    table_adam_triton,
+    voxel_table_triton,
+)
 from rayformer.kernels.compositing import composite_packed_twin
 from rayformer.kernels.hash_grid import GridLayout, hash_grid_twin
 from rayformer.kernels.marching import Space, march_twin
 from rayformer.kernels.table_adam import table_adam_twin_
+from rayformer.kernels.voxel_table import voxel_values_twin
 
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 DEVICE = torch.device("cpu" if INTERPRETED else "cuda")
@@ -81,6 +88,30 @@ def test_tables_in_half_precision_are_summed_in_float32():
     where, rows = there(torch.rand(20, 3, generator=source()), torch.randn(grid.rows, 2, generator=source()))
     ours = hash_grid_triton.encode(where, rows.half(), *numbers)
     torch.testing.assert_close(ours, hash_grid_twin(where, rows.half(), grid), rtol=2e-3, atol=2e-3)
+
+
+@pytest.mark.parametrize(
+    ("ways", "channels", "dtype"), [(1, 27, torch.float64), (5, 3, torch.float64), (1, 1, torch.float32)]
+)
+def test_voxel_tables_and_their_gradients_are_the_twins(ways, channels, dtype):
+    """With voxels missing, places on borders of cells and outside, and more places than a program takes."""
+    generator = source()
+    kept = torch.rand(9, 9, 9, generator=generator) < 0.7
+    links = torch.where(kept, kept.view(-1).cumsum(0).view(9, 9, 9) - 1, -1).int()
+    where = torch.randint(-410, 4507, (130, 3), generator=generator).to(dtype) / 4096
+    rows = torch.randn(int(kept.sum()) * ways, channels, generator=generator, dtype=dtype)
+    way = torch.randint(ways, (130,), generator=generator).int() if ways > 1 else torch.empty(0).int()
+    arriving = torch.randn(130, channels, generator=generator, dtype=dtype)
+    links, way, where, rows, arriving = there(links, way, where, rows, arriving)
+    where, rows = where.requires_grad_(), rows.requires_grad_()
+    wanted = voxel_values_twin(where, links, rows, ways, way if ways > 1 else None)
+    slopes = torch.autograd.grad(wanted, (where, rows), arriving)
+    close = {"rtol": 1e-4, "atol": 1e-4} if dtype == torch.float32 else {}
+    given = where.detach(), links, rows.detach(), ways, way
+    torch.testing.assert_close(voxel_table_triton.gather(*given), wanted.detach(), **close)
+    for one, other in zip(voxel_table_triton.backward(arriving, *given, True, True), slopes, strict=True):
+        torch.testing.assert_close(one, other, **close)
+    assert voxel_table_triton.gather(where.detach()[:0], *given[1:]).shape == (0, channels)
 
 
 @pytest.mark.parametrize(("channels", "dtype", "stop"), [(3, torch.float32, 1e-4), (0, torch.float64, 0.05)])

@@ -140,7 +140,7 @@ def gradient(camera: Camera, style: Style) -> Drawn:
     return Drawn(np.repeat((128 + 100 * rows)[..., None], 3, -1).round().astype(np.uint8), rows)
 
 
-def paint_all(desk: Desk, clock: Clock, draw=gradient) -> list:
+def paint_all(desk: Desk, clock: Clock, draw=gradient, whole=False) -> list:
     shown: list = []
 
     def timed(camera: Camera, style: Style) -> Drawn:
@@ -153,6 +153,7 @@ def paint_all(desk: Desk, clock: Clock, draw=gradient) -> list:
         lambda order, drawn, seconds: shown.append((order, drawn)),
         lambda order, error: shown.append((order, error)),
         clock,
+        whole,
     )
     for _ in range(200):
         painter.paint(0.05)
@@ -168,6 +169,23 @@ def test_bands_make_the_same_picture_as_one_stroke(desk, clock):
         np.testing.assert_array_equal(drawn.colour, whole.colour)
         np.testing.assert_allclose(drawn.depth, whole.depth, atol=1e-12)
     assert shown[-1][0].camera.height == 131
+
+
+def test_a_picture_that_must_be_whole_is_drawn_at_once_at_every_size(desk, clock):
+    asked = []
+
+    def noted(camera: Camera, style: Style) -> Drawn:
+        asked.append(camera)
+        return gradient(camera, style)
+
+    desk.wish(1, look(height=131))
+    shown = paint_all(desk, clock, noted, whole=True)
+    assert [camera.height for camera in asked] == [order.camera.height for order, _ in shown]
+    assert asked[-1].height == 131
+    del asked[:]
+    desk.wish(1, look(1.0, height=131))
+    shown = paint_all(desk, clock, noted)
+    assert len(asked) > len(shown), "where it need not be whole, it comes in bands"
 
 
 def test_where_no_picture_can_be_taken_that_is_said_once_and_not_tried_finer(desk, clock):

@@ -3,6 +3,7 @@ computed.
 
     Cell            one recipe with one config: a row of the table
     Measured        what the runs of a cell came to, over its seeds
+    rows_of         cells of one row of the table, averaged
     Verdict         whether the claim holds, and the numbers that say so
     Claim           the cells, and how to judge and draw them
     Claim.reproduce train what is not trained yet, then tabulate, draw and judge
@@ -18,7 +19,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
+from statistics import mean, median
 from typing import Any
 
 from rayformer.core.config import to_plain
@@ -36,6 +37,8 @@ class Cell:
     config: Any
     paper: float | None = None
     """The paper's number for it, on the paper's data."""
+    row: str | None = None
+    """The row of the table in which it is averaged with others; none: one of its own, by its name."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,26 @@ class Measured:
     def spread(self, metric: str) -> float:
         values = [result[metric] for result in self.results]
         return max(values) - min(values)
+
+
+def rows_of(measured: Mapping[str, Measured]) -> Mapping[str, Measured]:
+    """The rows of the table by name: cells of one row as their mean, seed by seed."""
+    together: dict[str, list[Measured]] = {}
+    for name, cell in measured.items():
+        together.setdefault(cell.cell.row or name, []).append(cell)
+    return {
+        name: cells[0]
+        if len(cells) == 1
+        else Measured(
+            cells[0].cell,
+            tuple(run for cell in cells for run in cell.runs),
+            tuple(
+                {metric: mean(result[metric] for result in results) for metric in results[0]}
+                for results in zip(*(cell.results for cell in cells), strict=True)
+            ),
+        )
+        for name, cells in together.items()
+    }
 
 
 @dataclass(frozen=True)
@@ -131,7 +154,8 @@ class ClaimOutcome:
     def table(self) -> str:
         """The table in Markdown: medians over the seeds, and how far the seeds are apart."""
         claim, some = self.claim, next(iter(self.measured.values()))
-        papers = any(row.cell.paper is not None for row in self.measured.values())
+        table = rows_of(self.measured)
+        papers = any(row.cell.paper is not None for row in table.values())
         heads = ["", *claim.metrics, "train_s", *(["paper's own data"] if papers else [])]
         rows = [
             [
@@ -140,7 +164,7 @@ class ClaimOutcome:
                 f"{row.median('train_s'):.0f}",
                 *(["" if row.cell.paper is None else f"{row.cell.paper:g}"] if papers else []),
             ]
-            for name, row in self.measured.items()
+            for name, row in table.items()
         ]
         lines = [heads, ["---"] * len(heads), *rows]
         seeds = len(some.runs)
@@ -176,6 +200,8 @@ class ClaimOutcome:
 
 
 def _with_spread(row: Measured, metric: str) -> str:
+    if not all(metric in result for result in row.results):  # one field has no seams
+        return ""
     digits = 2 if metric.endswith("_db") else 3
     spread = f" ± {row.spread(metric) / 2:.{digits}f}" if len(row.results) > 1 else ""
     return f"{row.median(metric):.{digits}f}{spread}"

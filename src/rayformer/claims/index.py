@@ -61,6 +61,38 @@ ENTRIES = (
         "than one that is asked about points",
         minutes=12,
     ),
+    Entry(
+        name="fourier-features",
+        module="rayformer.claims.fourier_features",
+        paper="Tancik et al. 2020, section 6.1 and table 1",
+        statement="a network learns a picture better from Gaussian waves than from positional ones, "
+        "from those better than from basic ones, and worst from bare coordinates",
+        minutes=8,
+    ),
+    Entry(
+        name="spectral-bias",
+        module="rayformer.claims.spectral_bias",
+        paper="Tancik et al. 2020, section 4",
+        statement="from a bare coordinate a network learns slow waves first and fast ones hardly ever; from "
+        "Gaussian waves it learns them all in time",
+        minutes=2,
+    ),
+    Entry(
+        name="in-the-wild",
+        module="rayformer.claims.in_the_wild",
+        paper="Martin-Brualla et al. 2021, table of the perturbed lego scene",
+        statement="codes of light make good changed colours, doubt makes good what passes by, "
+        "and both together make good both",
+        minutes=24,
+    ),
+    Entry(
+        name="city-scale",
+        module="rayformer.claims.city_scale",
+        paper="Tancik et al. 2022, sections 4 and 5",
+        statement="blocks keep their quality, their time and their memory as a street grows, where one field "
+        "loses quality, and aligned codes close the seams between them",
+        minutes=35,
+    ),
 )
 
 

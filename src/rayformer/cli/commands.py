@@ -59,7 +59,7 @@ COMMANDS = (
     ),
     Command(
         name="render",
-        takes="RUN [--path orbit|spiral|test|FILE.json] [--size WxH] [--out FILE.mp4]",
+        takes="RUN [--path orbit|spiral|along|test|FILE.json] [--size WxH] [--out FILE.mp4]",
         does="a flight through a scene, in colour and depth, as MP4 or PNGs",
         module="rayformer.cli.render",
         ability="render",

@@ -7,6 +7,7 @@ picture_size     WxH -> (width, height)
 """
 
 import argparse
+import math
 import re
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
@@ -135,6 +136,16 @@ def at_least_one(text: str) -> int:
     if not (text.isdecimal() and int(text)):
         raise argparse.ArgumentTypeError(f"must be a whole number of at least 1, but is {text!r}")
     return int(text)
+
+
+def above_zero(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not 0 < number < math.inf:
+        raise argparse.ArgumentTypeError(f"must be a number above 0, but is {text!r}")
+    return number
 
 
 def whole_number(text: str) -> int:

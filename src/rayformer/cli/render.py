@@ -10,7 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rayformer.cli.abilities import open_able
-from rayformer.cli.options import Options, add_device, add_json, at_least_one, picture_size
+from rayformer.cli.options import (
+    Options,
+    above_zero,
+    add_device,
+    add_json,
+    at_least_one,
+    picture_size,
+)
 from rayformer.cli.output import give, number_lines, progress, say
 from rayformer.core.errors import ConfigError
 
@@ -26,9 +33,10 @@ def run(words: Sequence[str], usage: str) -> int:
     options.add_argument("run", metavar="RUN", type=Path, help="a run folder")
     options.add_argument(
         "--path",
-        metavar="orbit|spiral|test|FILE.json",
-        help="round the scene, to and fro before it, through the held-out poses, or a camera-path file "
-        "(default: spiral where all photographs look one way, else orbit)",
+        metavar="orbit|spiral|along|test|still|FILE.json",
+        help="round the scene, to and fro before it, down the street that the cameras went, through the "
+        "held-out poses, standing still at the first of them, or a camera-path file (default: spiral where "
+        "all photographs look one way, along for blocks of a street, else orbit)",
     )
     options.add_argument(
         "--frames",
@@ -49,6 +57,20 @@ def run(words: Sequence[str], usage: str) -> int:
         help="size in pixels (default: that of the camera-path file, or of the training views)",
     )
     options.add_argument(
+        "--light",
+        metavar="PHOTO",
+        nargs="+",
+        help="the light of a training photograph, by its name; of several, the flight passes from one to the "
+        "next (default: the mean of all; for runs that learned the light of photographs)",
+    )
+    options.add_argument(
+        "--exposure",
+        metavar="X",
+        type=above_zero,
+        help="shutter time times gain of the pictures, in the data's units, for runs that learned exposures "
+        "(default: the median of the photographs)",
+    )
+    options.add_argument(
         "--out",
         metavar="FILE.mp4|FOLDER",
         type=Path,
@@ -67,11 +89,14 @@ def run(words: Sequence[str], usage: str) -> int:
     loaded = open_able(values.run, "render", values.device)
     assert loaded.recipe.render, f"the index promises that {loaded.name} can render"
     view = loaded.recipe.render(loaded)
+    if values.exposure is not None:
+        view = view.at_exposure(values.exposure)
     path = values.path or view.usual_path
     cameras = view.cameras(path, values.frames or FRAMES, values.size)
     for text in _overruled(path, cameras, values.frames, values.size):
         say(f"- {text}")
-    fly(cameras, view.picture, colour, depth, values.fps or view.fps(path) or 30)
+    picture = _in_lights(view, values.light, len(cameras))
+    fly(cameras, picture, colour, depth, values.fps or view.fps(path) or 30)
     give(
         {"video": colour, "depth": depth, "frames": len(cameras)},
         values.json,
@@ -94,6 +119,18 @@ def _refuse_what_is_there(colour: Path, depth: Path) -> None:
             raise ConfigError(
                 f"--out {colour}: {path} exists, and is not written over.\nRemove it, or give another --out."
             )
+
+
+def _in_lights(view: Any, names: Sequence[str] | None, frames: int) -> Callable[["Camera"], Any]:
+    """The picture of a camera; of each camera in its turn, where the light passes from one to the next."""
+    if not names:
+        return view.picture
+    from rayformer.recipes.parts.scene_view import SceneView
+
+    if not isinstance(view, SceneView):
+        raise ConfigError("--light is for fields, and what this run trained is none.")
+    lit = iter(view.in_lights(names, frames))
+    return lambda camera: next(lit).picture(camera)
 
 
 def _overruled(

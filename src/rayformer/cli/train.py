@@ -114,7 +114,8 @@ def read_job(words: Sequence[str], usage: str) -> Job:
         _refuse_unwatchable(recipe)
     base = from_plain(load(recipe).config, manifest["config"], where=str(run.path / "run.yaml"))
     config = configure(base, fields, f"{options.command} {recipe}", options.helps())
-    other = [f"--{field}" for field in changed(base, config) if field not in MAY_CHANGE]
+    may_change = (*MAY_CHANGE, *load(recipe).may_change)
+    other = [f"--{field}" for field in changed(base, config) if field not in may_change]
     other += ["--seed"] if values.seed not in (None, seed) else []
     other += [
         option
@@ -125,7 +126,7 @@ def read_job(words: Sequence[str], usage: str) -> Job:
     if other:
         raise ConfigError(
             f"{', '.join(other)} cannot be given with --resume: the {recipe} run goes on as it was begun.\n"
-            f"Only --{' and --'.join(MAY_CHANGE)} may change.\n"
+            f"Only --{' and --'.join(may_change)} may change.\n"
             f"For anything else begin a new run; --from {run.path} starts it from these weights."
         )
     return Job(recipe=recipe, config=config, defaults=base, smoke=smoke, seed=seed, **fixed)

@@ -15,10 +15,13 @@ AXES: dict[str, str] = {
     "points": "places in space, in no order",
     "faces": "triangles of a mesh",
     "views": "photographs of a scene, each with its camera",
+    "blocks": "fields that share a street between them",
     "octaves": "doublings of a frequency",
+    "waves": "frequencies of an encoding, each with a direction",
     "levels": "grids of one encoding, from coarse to fine",
     "cells": "cells of a grid of space along one axis",
     "rows": "entries of a table of features",
+    "side": "voxels along an axis of a lattice",
     "shape": "any shape, the same in all arguments",
     "dims": "coordinates of a place or a direction",
     # images, and anything with a raster
@@ -28,6 +31,8 @@ AXES: dict[str, str] = {
     "width": "columns of pixels; in a network, the channels of a token or layer",
     "pixels": "picture elements in no particular order",
     "frames": "pictures one after the other",
+    "angles": "sides from which a section is looked through",
+    "detectors": "parallel lines of one such look",
     # networks
     "tokens": "members of the input set",
     "heads": "parallel attentions",

@@ -16,6 +16,15 @@ fills [-1, 1], opposite walls would have to look alike.
 Order of the features: raw coordinates, then all sines, then all cosines, each axis by axis, octave by
 octave. (The released code interleaves sines and cosines octave by octave: a permutation, which matters only
 to published weights, and costs twice the time in strided writes.)
+
+    FourierEncoding    octaves along each axis, as above
+    WaveEncoding       waves of any direction and frequency: v -> (cos 2 pi B v, sin 2 pi B v)
+    basic_waves        B is one wave along each axis                                 Tancik et al. 2020, sec.
+    6 positional_waves   B has waves along each axis, from slow to fast
+    gaussian_waves     B is drawn from a normal distribution
+
+The second kind is that of Tancik et al. 2020, https://arxiv.org/abs/2006.10739, whose mappings differ in
+nothing but the matrix B. A row of B is one wave: how many periods it has per unit along each axis.
 """
 
 import math
@@ -68,3 +77,47 @@ class FourierEncoding(nn.Module):
         phases = (points[..., None] * self.frequencies.to(points.dtype)).flatten(-2)
         waves = [phases.sin(), phases.cos()]
         return torch.cat([points, *waves] if self.include_input else waves, dim=-1)
+
+
+class WaveEncoding(nn.Module):
+    """v -> (cos 2 pi B v, sin 2 pi B v) for the rows of B: first all cosines, then all sines (eq. 5, with
+    every amplitude 1).
+
+    B is not learned, but it is drawn, so it is kept with the weights.
+    """
+
+    waves: Float[Tensor, "waves dims"]
+
+    def __init__(self, waves: Float[Tensor, "waves dims"]):
+        super().__init__()
+        self.size = 2 * len(waves)
+        """Features per point."""
+        self.register_buffer("waves", waves)
+
+    def forward(self, points: Float[Tensor, "points dims"]) -> Float[Tensor, "points features"]:
+        """The features of each point, in float32 (float64 if the points are), under bf16 autocast too: a
+        phase of a hundred periods, kept to 8 bits, is noise."""
+        points = points.to(torch.promote_types(points.dtype, torch.float32))
+        with torch.autocast(points.device.type, enabled=False):
+            phases = points @ (2 * math.pi * self.waves.to(points.dtype)).T
+        return torch.cat([phases.cos(), phases.sin()], dim=-1)
+
+
+def basic_waves(dims: int) -> Float[Tensor, "waves dims"]:
+    """One period per unit along each axis: the coordinates wrapped round a circle."""
+    return torch.eye(dims)
+
+
+def positional_waves(dims: int, count: int, octaves: int | float) -> Float[Tensor, "waves dims"]:
+    """About `count` waves, as many along each axis, from 1 to 2^octaves periods per unit in equal ratios."""
+    each = max(1, count // dims)
+    frequencies = 2.0 ** torch.linspace(0, float(octaves), each)
+    return (torch.eye(dims)[:, None] * frequencies[:, None]).flatten(0, 1)
+
+
+def gaussian_waves(dims: int, count: int, sigma: int | float) -> Float[Tensor, "waves dims"]:
+    """`count` waves of random directions: periods per unit along each axis are N(0, sigma^2).
+
+    Drawn from torch's global generator, as modules draw their weights.
+    """
+    return float(sigma) * torch.randn(count, dims)

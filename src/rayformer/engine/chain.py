@@ -4,6 +4,8 @@ ones' tasks.
     train_chain     every stage of a chain, in order, or dealt out over processes where they are independent
     stage_run       where a stage lives: the run itself if it is the only one, else RUN/stages/NAME
     chain_result    what all of a chain came to, once every stage is finished
+    whole_task      what independent stages are together, each wearing its weights
+    measure_whole   its numbers and pictures
     wear            a stage's weights into its task's model
     best_weights    its newest weights: the averaged ones where there are any
 """
@@ -12,13 +14,16 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from rayformer.core.errors import RunError, UserError
+from rayformer.core.seeds import generator
 from rayformer.engine.checkpoint import put_model, read_checkpoint
 from rayformer.engine.fit import Outcome, fit
 from rayformer.engine.launch import Launch
 from rayformer.engine.plan import Plan
+from rayformer.engine.precision import choose_precision
 from rayformer.engine.task import Chain, Onlooker, Stage, Task
 from rayformer.runs.run import Run
 
@@ -114,7 +119,8 @@ def _train_stage(
 
 
 def stage_run(chain: Chain, stage: Stage, run: Run) -> Run:
-    return run if len(chain.stages) == 1 else run.stage(stage.name)
+    # Independent stages may get company later, so that even one of them has a folder of its own.
+    return run if len(chain.stages) == 1 and not chain.independent else run.stage(stage.name)
 
 
 def _is_enough(done: Mapping[str, Any], plan: Plan) -> bool:
@@ -135,6 +141,37 @@ def chain_result(chain: Chain, run: Run) -> dict[str, Any] | None:
         return {**found[chain.stages[-1].name], "train_s": seconds}
     numbers = {f"{name}/{key}": value for name, result in found.items() for key, value in result.items()}
     return {**numbers, "train_s": seconds}
+
+
+def whole_task(chain: Chain, run: Run, device: torch.device) -> Task:
+    """What the finished stages are together, in evaluation mode. Raises RunError, by name, for those that
+    were not trained yet, with the command that trains them."""
+    assert chain.whole, "asked only of chains whose stages are something together"
+    missing = [stage.name for stage in chain.stages if not stage_run(chain, stage, run).checkpoints()]
+    if missing:
+        raise RunError(
+            f"{run.path}: {', '.join(missing)} of {len(chain.stages)} stages "
+            f"{'is' if len(missing) == 1 else 'are'} not trained yet, and the whole needs them all.\n"
+            f"`rayformer train --resume {run.path}` trains what is missing and leaves the others as they are."
+        )
+    tasks: dict[str, Task] = {}
+    for stage in chain.stages:
+        tasks[stage.name] = stage.task({})
+        wear(tasks[stage.name].model, stage_run(chain, stage, run))
+    task = chain.whole(tasks)
+    task.model.to(device).eval()
+    return task
+
+
+def measure_whole(chain: Chain, run: Run, seed: int, device: torch.device) -> dict[str, float]:
+    """The numbers of the whole on the test split; its pictures are kept in the run. Raises as whole_task."""
+    task = whole_task(chain, run, device)
+    with torch.no_grad(), choose_precision(device, chain.stages[-1].plan.precision).autocast():
+        numbers = task.evaluate("test", generator(seed, "evaluate", "test"))
+        pictures = task.pictures()
+    for name, picture in pictures.items():
+        run.save_picture(name, picture)
+    return numbers
 
 
 def wear(model: nn.Module, run: Run) -> int:

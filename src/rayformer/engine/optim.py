@@ -130,7 +130,7 @@ def build_optimiser(model: nn.Module, groups: Sequence[Group], optim: Optim) -> 
         }
         for group in groups
         if group.parameters
-    ]
+    ] or [{"params": [], "full_rate": 0.0}]  # a system without parameters is only measured
     # One fused pass over parameters, gradients and moments where torch has it for plain tensors.
     plain = all(type(value.data) is Tensor for value in parameters.values())
     fused = plain and all(

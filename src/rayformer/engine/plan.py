@@ -86,7 +86,7 @@ class Schedule:
 @dataclass(frozen=True, kw_only=True)
 class Plan:
     steps: int = 1000
-    """Optimiser steps."""
+    """Optimiser steps; 0 trains nothing and only measures."""
     minutes: float | None = None
     """Stop by the clock, if it comes before `steps`; the schedule then follows the clock too."""
     accumulate: int = 1
@@ -114,7 +114,11 @@ class Plan:
     """Steps between checkpoints; 0 for none before the end."""
 
     def __post_init__(self):
-        for name in ("steps", "accumulate", "log_every"):
+        if self.steps < 0:
+            raise ConfigError(
+                f"plan.steps must not be negative (0 trains nothing and only measures), but is {self.steps}"
+            )
+        for name in ("accumulate", "log_every"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"plan.{name} must be at least 1, but is {getattr(self, name)}")
         for name in ("evaluate_every", "save_every", "prefetch"):

@@ -153,6 +153,9 @@ class Chain:
     another fingerprint."""
     independent: bool = False
     """Under torchrun independent stages are dealt out to the processes, without a process group."""
+    whole: Callable[[Mapping[str, Task]], Task] | None = None
+    """Of independent stages: what they are together, from their finished tasks by name. It is never trained;
+    whoever finishes the last stage measures it and shows its pictures."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -198,6 +201,9 @@ class Recipe:
     render: Callable[..., Any] | None = None
     exports: Mapping[str, Export] = field(default_factory=dict)
     """By the name of the format."""
+    may_change: tuple[str, ...] = ()
+    """Fields, by their dotted names, that a resumed run may be told anew beside how long it trains: they
+    choose which independent stages there are or how the whole is shown, and nothing of what is trained."""
 
     @property
     def config(self) -> type:

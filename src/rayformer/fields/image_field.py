@@ -46,12 +46,12 @@ Values = Literal["unit", "signed", "positive"]
 @dataclass(frozen=True, kw_only=True)
 class ImageFieldConfig:
     mapping: Mapping = "gaussian"
-    """What the network is fed: the coordinates (none), one wave along each axis (basic), waves along each axis
-    (positional), of all directions (gaussian); siren feeds a network of sines with the coordinates, hash-grid
-    looks them up in learned grids."""
+    """What the network is fed: the coordinates (none), one wave along each axis (basic), waves along each
+    axis (positional), of all directions (gaussian); siren feeds a network of sines with the coordinates,
+    hash-grid looks them up in learned grids."""
     sigma: float | None = None
-    """Spread of the gaussian waves, in periods along the longest axis; too small blurs, too large makes noise.
-    none: as fine as the signal's samples allow, which is printed."""
+    """Spread of the gaussian waves, in periods along the longest axis; too small blurs, too large makes
+    noise. none: as fine as the signal's samples allow, which is printed."""
     octaves: float | None = None
     """The positional waves go up to two to this many periods along the longest axis. none: as sigma."""
     waves: int = 256
@@ -61,8 +61,8 @@ class ImageFieldConfig:
     width: int | None = None
     """Channels of each hidden layer. none: 256, and 64 behind a hash-grid."""
     depth: int | None = None
-    """Hidden layers; the paper's "4 layers" are 3 and the one to the values. none: 3, 4 with siren, and 2 behind
-    a hash-grid."""
+    """Hidden layers; the paper's "4 layers" are 3 and the one to the values. none: 3, 4 with siren, and 2
+    behind a hash-grid."""
     grid: HashGridConfig = HashGridConfig()
 
     def __post_init__(self):
@@ -85,8 +85,8 @@ class ImageFieldConfig:
 class ImageField(nn.Module):
     """The signal. `dims` coordinates in, `channels` values out.
 
-    Raises ConfigError where the mapping needs a number that the config leaves open, and for a hash grid of more
-    than three coordinates.
+    Raises ConfigError where the mapping needs a number that the config leaves open, and for a hash grid of
+    more than three coordinates.
     """
 
     def __init__(self, config: ImageFieldConfig, dims: int, channels: int, values: Values):
@@ -108,7 +108,9 @@ class ImageField(nn.Module):
             # As its paper has it: the network's own range is -1 to 1, and nothing bends it.
             return F.softplus(values) if self.values == "positive" else self._centred(values)
         hidden = self._trunk(places)
-        with torch.autocast(places.device.type, enabled=False):  # 3 channels cost nothing, and a byte has 8 bits
+        with torch.autocast(
+            places.device.type, enabled=False
+        ):  # 3 channels cost nothing, and a byte has 8 bits
             values = self.to_values(hidden.float())
         match self.values:
             case "unit":
@@ -130,9 +132,7 @@ class ImageField(nn.Module):
     def _centred(self, values: Float[Tensor, "points channels"]) -> Float[Tensor, "points channels"]:
         return values if self.values == "signed" else (1 + values) / 2
 
-    def loss(
-        self, places: Float[Tensor, "points dims"], values: Float[Tensor, "points channels"]
-    ) -> Losses:
+    def loss(self, places: Float[Tensor, "points dims"], values: Float[Tensor, "points channels"]) -> Losses:
         """The mean squared error. (The paper's is half of it, which Adam does not notice.)"""
         error = squared_error(self(places), values)
         return Losses(total=error, terms={"squared_error": error})

@@ -107,15 +107,22 @@ class NeRFConfig:
 class RadianceMLP(nn.Module):
     """The field. Density is a property of a place; colour also of where it is seen from."""
 
-    def __init__(self, config: NeRFConfig):
+    def __init__(self, config: NeRFConfig, looks: int = 0):
+        """`looks` is how many numbers colour is told of each ray beside its direction: the light of its
+        photograph, say. Raises ConfigError for such numbers without view dependence."""
         super().__init__()
+        if looks and not config.view_dependence:
+            raise ConfigError(
+                "model.view_dependence=false leaves no layer that could be told the look of a photograph.\n"
+                "Let colour see the direction, or train without codes for photographs."
+            )
         self.config = config
         self.encode = FourierEncoding(
             3, config.position_octaves, include_input=config.include_input, pi=config.pi
         )
         self.trunk = SkipMLP(self.encode.size, config.width, config.depth, config.skip_after)
         self.to_density = nn.Linear(config.width, 1)
-        self.to_colour = ViewColour(config) if config.view_dependence else PlainColour(config)
+        self.to_colour = ViewColour(config, looks) if config.view_dependence else PlainColour(config)
         initialise(self, config.initial)
         self._start_alive()
 
@@ -138,16 +145,31 @@ class RadianceMLP(nn.Module):
         positions: Float[Tensor, "rays samples 3"],
         directions: Float[Tensor, "rays 3"],
         generator: Generator | None = None,
+        looks: Float[Tensor, "rays dims"] | None = None,
     ) -> tuple[Float[Tensor, "rays samples"], Float[Tensor, "rays samples 3"]]:
         """Density >= 0 and colour in [0, 1] at each position, seen along the unit direction of its ray.
 
         With a generator, the raw density gets the noise of training.
         """
-        shape, points = positions.shape[:2], positions.flatten(0, 1)
-        place = self.trunk(self.encode(points))
+        return self.of_places(self.places(positions), positions, directions, generator, looks)
+
+    def places(self, positions: Float[Tensor, "rays samples 3"]) -> Float[Tensor, "points width"]:
+        """What the trunk says of each position, laid flat."""
+        return self.trunk(self.encode(positions.flatten(0, 1)))
+
+    def of_places(
+        self,
+        place: Float[Tensor, "points width"],
+        positions: Float[Tensor, "rays samples 3"],
+        directions: Float[Tensor, "rays 3"],
+        generator: Generator | None = None,
+        looks: Float[Tensor, "rays dims"] | None = None,
+    ) -> tuple[Float[Tensor, "rays samples"], Float[Tensor, "rays samples 3"]]:
+        """Density and colour of positions of which the trunk's word is known."""
         # What follows the last products is cheap, and too fine for bf16: exponentials, and sums of them.
-        raw = self.to_density(place).to(points.dtype).view(shape)
-        colour = torch.sigmoid(self.to_colour(place, directions).to(points.dtype)).view(positions.shape)
+        raw = self.to_density(place).to(positions.dtype).view(positions.shape[:2])
+        colour = torch.sigmoid(self.to_colour(place, directions, looks).to(positions.dtype))
+        colour = colour.view(positions.shape)
         return self._positive(raw, generator), colour
 
     def _positive(self, raw: Tensor, generator: Generator | None) -> Tensor:
@@ -160,19 +182,25 @@ class RadianceMLP(nn.Module):
 class ViewColour(nn.Module):
     """Raw colour of a place as seen along a direction: the only part of the field that is told of one."""
 
-    def __init__(self, config: NeRFConfig):
+    def __init__(self, config: NeRFConfig, looks: int = 0):
         super().__init__()
         self.encode = FourierEncoding(
             3, config.direction_octaves, include_input=config.include_input, pi=config.pi
         )
         self.to_feature = nn.Linear(config.width, config.width)  # no ReLU behind it, as in the original
-        self.meet = JointLinear(config.width, self.encode.size, config.width // 2)
+        self.meet = JointLinear(config.width, self.encode.size + looks, config.width // 2)
         self.to_colour = nn.Linear(config.width // 2, 3)
 
     def forward(
-        self, place: Float[Tensor, "points width"], directions: Float[Tensor, "rays 3"]
+        self,
+        place: Float[Tensor, "points width"],
+        directions: Float[Tensor, "rays 3"],
+        looks: Float[Tensor, "rays dims"] | None = None,
     ) -> Float[Tensor, "points 3"]:
-        return self.to_colour(F.relu(self.meet(self.to_feature(place), self.encode(directions))))
+        told = self.encode(directions)
+        if looks is not None:
+            told = torch.cat([told, looks.to(told.dtype)], dim=-1)
+        return self.to_colour(F.relu(self.meet(self.to_feature(place), told)))
 
 
 class PlainColour(nn.Module):
@@ -183,7 +211,10 @@ class PlainColour(nn.Module):
         self.to_colour = nn.Linear(config.width, 3)
 
     def forward(
-        self, place: Float[Tensor, "points width"], directions: Float[Tensor, "rays 3"]
+        self,
+        place: Float[Tensor, "points width"],
+        directions: Float[Tensor, "rays 3"],
+        looks: None = None,
     ) -> Float[Tensor, "points 3"]:
         return self.to_colour(place)
 
@@ -195,11 +226,12 @@ class NeRF(nn.Module):
     coarse_samples=256, for 64 + (64 + 128) is what the two passes ask.
     """
 
-    def __init__(self, config: NeRFConfig):
+    def __init__(self, config: NeRFConfig, looks: int = 0):
+        """`looks` is how many numbers colour is told of each ray beside its direction."""
         super().__init__()
         self.config = config
-        self.coarse = RadianceMLP(config)
-        self.fine = RadianceMLP(config) if config.fine_samples > 0 else None
+        self.coarse = RadianceMLP(config, looks)
+        self.fine = RadianceMLP(config, looks) if config.fine_samples > 0 else None
 
     @property
     def samples_per_ray(self) -> int:
@@ -208,15 +240,20 @@ class NeRF(nn.Module):
         return coarse + (coarse + fine if fine > 0 else 0)
 
     def forward(
-        self, rays: Rays, background: Float[Tensor, "rays 3"], generator: Generator | None = None
+        self,
+        rays: Rays,
+        background: Float[Tensor, "rays 3"],
+        generator: Generator | None = None,
+        looks: Float[Tensor, "rays dims"] | None = None,
     ) -> dict[str, Rendered]:
         """The pictures of the passes, "coarse" then "fine". Without a generator, no jitter and no noise."""
         config, last = self.config, self.config.last_interval
         distances = stratified(rays.near, rays.far, config.coarse_samples, generator)
-        pictures = {"coarse": render(self.coarse, rays, distances, last, generator).over(background)}
+        pictures = {"coarse": render(self.coarse, rays, distances, last, generator, looks).over(background)}
         if self.fine is not None:
             distances = resample(distances, pictures["coarse"].weights, config.fine_samples, generator)
-            pictures["fine"] = render(self.fine, rays, distances, last, generator).over(background)
+            fine = render(self.fine, rays, distances, last, generator, looks)
+            pictures["fine"] = fine.over(background)
         return pictures
 
     def loss(
@@ -225,22 +262,31 @@ class NeRF(nn.Module):
         colours: Float[Tensor, "rays 3"],
         background: Float[Tensor, "rays 3"],
         generator: Generator,
+        looks: Float[Tensor, "rays dims"] | None = None,
     ) -> Losses:
         """Squared error of each pass; their sum is descended (eq. 6)."""
-        pictures = self(rays, background, generator)
+        pictures = self(rays, background, generator, looks)
         terms = {name: squared_error(picture.colour, colours) for name, picture in pictures.items()}
         return Losses(total=torch.stack(list(terms.values())).sum(), terms=terms)
 
-    def render(self, rays: Rays, background: Float[Tensor, "rays 3"]) -> Rendered:
+    def render(
+        self,
+        rays: Rays,
+        background: Float[Tensor, "rays 3"],
+        looks: Float[Tensor, "rays dims"] | None = None,
+    ) -> Rendered:
         """The picture of the last pass; its depth is in units of `rays.directions` (scene units, or NDC)."""
-        return list(self(rays, background).values())[-1]
+        return list(self(rays, background, looks=looks).values())[-1]
 
     def radiance(
-        self, positions: Float[Tensor, "points 3"], directions: Float[Tensor, "points 3"]
+        self,
+        positions: Float[Tensor, "points 3"],
+        directions: Float[Tensor, "points 3"],
+        looks: Float[Tensor, "points dims"] | None = None,
     ) -> tuple[Float[Tensor, "points"], Float[Tensor, "points 3"]]:
         """Density and colour in the field of the last pass, each place seen along its own unit direction."""
         field = self.coarse if self.fine is None else self.fine
-        density, colour = field(positions[:, None], directions)
+        density, colour = field(positions[:, None], directions, looks=looks)
         return density[:, 0], colour[:, 0]
 
 
@@ -250,7 +296,8 @@ def render(
     distances: Float[Tensor, "rays samples"],
     last_interval: float,
     generator: Generator | None = None,
+    looks: Float[Tensor, "rays dims"] | None = None,
 ) -> Rendered:
     """Query `field` at `distances` along each ray and composite (eq. 3)."""
-    density, colour = field(rays.points(distances), rays.view_directions, generator)
+    density, colour = field(rays.points(distances), rays.view_directions, generator, looks)
     return composite(density, colour, distances, interval_lengths(distances, rays.directions, last_interval))

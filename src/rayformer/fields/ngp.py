@@ -23,6 +23,7 @@ Units: lengths in scene units, density in 1 / scene unit, colour in [0, 1] as st
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import pairwise
 
 import torch
@@ -48,6 +49,16 @@ CLEAR = 2e-3
 """Share of a ray's light that no eye misses: less than one level of 255 in a picture."""
 TILE = {"cpu": 2**14}
 """Samples that the networks take at once: on a processor as many as its caches hold, elsewhere all."""
+
+
+Besides = Callable[[Float[Tensor, "points width"], Float[Tensor, "points 3"]], Float[Tensor, "points"]]
+"""What the density network says of places, and the places in units of the cube, to the density of matter that
+is there beside the field's own."""
+Veil = Callable[
+    [Float[Tensor, "samples width"], Float[Tensor, "samples 3"], Int[Tensor, "samples"]],
+    Float[Tensor, "samples"],
+]
+"""The same for samples that know their rays: matter that one ray meets and another one does not."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -226,19 +237,31 @@ class NGP(nn.Module):
     def samples_per_ray(self) -> int:
         return max(1, round(float(self.needed)))
 
-    def before_step(self, step: int, generator: Generator, some_rays: Callable[[int], Rays]) -> None:
-        """Refresh the occupancy grid when it is due, and count how many samples a ray needs now."""
+    def before_step(
+        self,
+        step: int,
+        generator: Generator,
+        some_rays: Callable[[int], Rays],
+        besides: Besides | None = None,
+    ) -> None:
+        """Refresh the occupancy grid when it is due, and count how many samples a ray needs now. With
+        `besides`, there is that much matter more."""
         every = self.config.occupancy.every
         if step % every:
             return
         self.stride.fill_(max(1.0, self.config.first_stride / 2 ** (step // (2 * every))))
         if step > 0:
-            self.occupancy.refresh(self._density_at, self._lengths, generator, all_cells=step <= 4 * every)
+            densities = partial(self._density_at, besides=besides) if besides else self._density_at
+            self.occupancy.refresh(densities, self._lengths, generator, all_cells=step <= 4 * every)
         probe = even(some_rays(1024).to(self.needed.device))
         self.needed.fill_(max(1.0, len(self._march(probe, None)) / len(probe)))
 
-    def _density_at(self, places: Float[Tensor, "points 3"]) -> Float[Tensor, "points"]:
-        return self.field.density(self.field.grid(places))
+    def _density_at(
+        self, places: Float[Tensor, "points 3"], besides: Besides | None = None
+    ) -> Float[Tensor, "points"]:
+        said = self.field.places(self.field.grid(places))
+        density = self.field.density_of(said)
+        return density if besides is None else density + besides(said, places)
 
     def _lengths(self, places: Float[Tensor, "points 3"]) -> Float[Tensor, "points"]:
         """How long a step through each place is: for a camera at the middle, near enough."""
@@ -274,19 +297,34 @@ class NGP(nn.Module):
     def look(
         self, rays: Rays, generator: Generator | None, looks: Float[Tensor, "rays dims"] | None = None
     ) -> tuple[Rendered, Packed]:
-        """What is seen along each ray before black, and the samples it is made of.
-
-        Density is asked everywhere first, without gradients. What lies behind an opaque surface, or is too
-        thin to be seen, needs neither colour nor gradient: a quarter of the samples at first, two fifths
-        of those of a learned scene (measured on photographs).
-        """
+        """What is seen along each ray before black, and the samples it is made of."""
         lengths = rays.directions.norm(dim=-1)
         rays = even(rays)
+        packed, _, features = self.samples(rays, generator)
+        density, colour = self.field(features, self.field.told(rays.view_directions, looks), packed.ray)
+        colour, opacity, depth, weights = composite_packed(
+            density, colour, packed.begin, packed.end, packed.starts, self.config.stop
+        )
+        return Rendered(colour=colour, weights=weights, opacity=opacity, depth=depth / lengths), packed
+
+    def samples(
+        self, rays: Rays, generator: Generator | None, veil: Veil | None = None
+    ) -> tuple[Packed, Float[Tensor, "samples 3"], Float[Tensor, "samples features"]]:
+        """The samples of `even` rays that are worth asking: their stretches, places in units of the cube and
+        features.
+
+        Density is asked everywhere first, without gradients, that of a `veil` too. What lies behind an opaque
+        surface, or is too thin to be seen, needs neither colour nor gradient: a quarter of the samples at
+        first, two fifths of those of a learned scene (measured on photographs).
+        """
         packed = self._march(rays, generator)
         positions = self._positions(rays, packed)
         with torch.no_grad():
             features = self.field.grid(positions)
-            density = self.field.density(features)
+            said = self.field.places(features)
+            density = self.field.density_of(said)
+            if veil is not None:
+                density = density + veil(said, positions, packed.ray)
             none = density.new_empty(len(density), 0)
             *_, weights = composite_packed(
                 density, none, packed.begin, packed.end, packed.starts, self.config.stop
@@ -294,11 +332,7 @@ class NGP(nn.Module):
             seen = weights > self.config.faint
         packed, positions, features = packed.only(seen), positions[seen], features[seen]
         features = known_features(features, positions, self.field.grid.table, self.field.grid.layout)
-        density, colour = self.field(features, self.field.told(rays.view_directions, looks), packed.ray)
-        colour, opacity, depth, weights = composite_packed(
-            density, colour, packed.begin, packed.end, packed.starts, self.config.stop
-        )
-        return Rendered(colour=colour, weights=weights, opacity=opacity, depth=depth / lengths), packed
+        return packed, positions, features
 
     def loss(
         self,
@@ -306,9 +340,21 @@ class NGP(nn.Module):
         colours: Float[Tensor, "rays 3"],
         background: Float[Tensor, "rays 3"],
         generator: Generator,
+        looks: Float[Tensor, "rays dims"] | None = None,
     ) -> Losses:
+        """Huber's loss on the colours of rays, and what draws matter together and holds exposures."""
+        return self.judged(rays, *self.look(rays, generator, looks), colours, background)
+
+    def judged(
+        self,
+        rays: Rays,
+        seen: Rendered,
+        packed: Packed,
+        colours: Float[Tensor, "rays 3"],
+        background: Float[Tensor, "rays 3"],
+    ) -> Losses:
+        """The loss of what `look` has seen."""
         terms = {}
-        seen, packed = self.look(rays, generator)
         if self.exposure is not None:
             if rays.view is None:
                 raise AssertionError("rays must know their views where views have exposures")
@@ -317,11 +363,14 @@ class NGP(nn.Module):
             # On average, exposures are that of the scene.
             terms["exposure"] = 1e-2 * self.exposure.mean(dim=0).square().sum()
         if self.config.distortion > 0:
-            begin, end = (t / (t + self.space.half) for t in (packed.begin, packed.end))
-            spread = distortion_packed(begin, end, seen.weights, packed.starts, packed.ray)
-            terms["distortion"] = self.config.distortion * spread
+            terms["distortion"] = self.config.distortion * self.spread(seen.weights, packed)
         terms["colour"] = huber(seen.over(background).colour, colours, self.config.huber)
         return Losses(total=torch.stack(list(terms.values())).sum(), terms=terms)
+
+    def spread(self, weights: Float[Tensor, "samples"], packed: Packed) -> Float[Tensor, ""]:
+        """How far apart lies what a ray sees, as a mean over rays (mip-NeRF 360, eq. 15)."""
+        begin, end = (t / (t + self.space.half) for t in (packed.begin, packed.end))
+        return distortion_packed(begin, end, weights, packed.starts, packed.ray)
 
     rays_at_once = 16384
     """Rays of a picture that are best rendered at once: enough to work on in the last round too."""

@@ -75,6 +75,10 @@ class Camera:
             return self
         return self.scaled(width, max(1, round(self.height * width / self.width)))
 
+    def cropped(self, left: int, top: int, width: int, height: int) -> "Camera":
+        """What the same camera sees in a window of its picture: row `top`, column `left` becomes (0, 0)."""
+        return replace(self, width=width, height=height, cx=self.cx - left, cy=self.cy - top)
+
     def at(self, pose: Float[Tensor, "4 4"]) -> "Camera":
         """The same camera elsewhere."""
         return replace(self, pose=pose)

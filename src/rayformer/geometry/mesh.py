@@ -1,6 +1,6 @@
 """Triangles: a surface as places and who is joined to whom.
 
-    Mesh        vertices and faces; normals, areas, volume, pieces
+    Mesh        vertices and faces; normals, areas, volume, pieces, points drawn on it
 
 Faces turn counter-clockwise as seen from outside, so that normals point outward and the volume of a closed
 surface is positive.
@@ -31,6 +31,29 @@ class Mesh:
     @property
     def areas(self) -> Float[Tensor, "faces"]:
         return self._crosses.norm(dim=-1) / 2
+
+    @property
+    def face_normals(self) -> Float[Tensor, "faces 3"]:
+        """Unit outward normals of the faces; of one without area, nothing."""
+        return torch.nn.functional.normalize(self._crosses, dim=-1, eps=1e-300)
+
+    @property
+    def diagonal(self) -> float:
+        """From corner to corner of the box around all vertices."""
+        return float((self.vertices.amax(dim=0) - self.vertices.amin(dim=0)).norm())
+
+    def sample(
+        self, count: int, generator: torch.Generator
+    ) -> tuple[Float[Tensor, "points 3"], Int[Tensor, "points"]]:
+        """Places drawn evenly by area, and the faces that they are on. At least one face has an area."""
+        upto = self.areas.double().cumsum(0)
+        drawn = torch.rand(count, generator=generator, dtype=torch.float64)
+        face = torch.searchsorted(upto, drawn * upto[-1]).clamp(max=len(self.faces) - 1)
+        # Half of a parallelogram: what falls into the other half is turned round into this one.
+        share = torch.rand(count, 2, generator=generator, dtype=torch.float64)
+        share = torch.where(share.sum(dim=1, keepdim=True) > 1, 1 - share, share).to(self.vertices.dtype)
+        a, b, c = self.vertices[self.faces[face]].unbind(1)
+        return a + share[:, :1] * (b - a) + share[:, 1:] * (c - a), face
 
     @property
     def volume(self) -> float:

@@ -3,11 +3,12 @@
     orbit            around the scene, where the cameras of the photographs went
     spiral           small loops in front of a scene that all photographs face (as LLFF and NeRF show theirs)
     through          smoothly through given poses, for instance the test views
+    along            down the line on which the photographs were taken, looking ahead
     keyframes        a flight written down in a JSON file
     keyframes_text   the way back: keyframes as the text of such a file
     fly              where a flight through keyframes is at given times
 
-The first three give poses; `keyframes` gives cameras, since a file also chooses angle and size. The first and
+The first four give poses; `keyframes` gives cameras, since a file also chooses angle and size. The first and
 last pose of orbit and spiral follow on each other, so that the video can loop.
 
 The form of a camera-path file, with times in seconds, poses camera-to-world in OpenGL axes, and the vertical
@@ -34,6 +35,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from rayformer.core.errors import DataError
+from rayformer.geometry.blocks import line_through
 from rayformer.geometry.cameras import Camera
 from rayformer.geometry.poses import average_pose, average_up, focus_point, horizon, look_at, rigid_fault
 
@@ -117,6 +119,21 @@ def through(poses: Float[Tensor, "views 4 4"], frames: int) -> list[Tensor]:
     if len(poses) == 1:
         return [poses[0].double()] * frames
     return _flight(np.arange(len(poses)), poses.double(), np.linspace(0, len(poses) - 1, frames))
+
+
+def along(poses: Float[Tensor, "views 4 4"], frames: int) -> list[Tensor]:
+    """Poses at even distances on the line through the cameras, each looking to where the line goes on. Where
+    all cameras stand in one place, the mean pose."""
+    poses = poses.double()
+    line, up = line_through(poses[:, :3, 3]), average_up(poses)
+    if line is None:
+        return [average_pose(poses)] * frames
+    ahead = line.length / 20
+    stops = torch.linspace(0, line.length, frames).tolist()
+    return [
+        look_at(line.at(stop), line.at(stop + ahead) + line.at(stop) - line.at(stop - ahead), up)
+        for stop in stops
+    ]
 
 
 def _flight(times: np.ndarray, poses: Tensor, when: np.ndarray) -> list[Tensor]:

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from rayformer.kernels.compiled import balanced, compiled, inlined, prefetch
+from rayformer.kernels.trilinear_numba import corner_weights, moving, slope_along
 
 BLOCK = 128
 """Places at once: their rows and weights, 8 KiB, stay in the first cache."""
@@ -90,22 +91,6 @@ def _corners(positions, first, count, level, shift, rows, within):
 
 
 @inlined
-def _weights(count, within, weights):
-    one = within.dtype.type(1)
-    for i in range(count):
-        x, y, z = within[0, i], within[1, i], within[2, i]
-        near_x, near_y, near_z = one - x, one - y, one - z
-        yz = near_y * near_z
-        weights[0, i], weights[1, i] = near_x * yz, x * yz
-        yz = y * near_z
-        weights[2, i], weights[3, i] = near_x * yz, x * yz
-        yz = near_y * z
-        weights[4, i], weights[5, i] = near_x * yz, x * yz
-        yz = y * z
-        weights[6, i], weights[7, i] = near_x * yz, x * yz
-
-
-@inlined
 def _slopes(positions, first, count, cells, shift, side, within, direction, weights):
     """The weights' change along `direction`, one for each place: sum_k direction_k dw_c / dx_k."""
     one, zero = within.dtype.type(1), within.dtype.type(0)
@@ -113,7 +98,7 @@ def _slopes(positions, first, count, cells, shift, side, within, direction, weig
         for c in range(8):
             change = zero
             for axis in range(3):
-                product = direction[first + i, axis] * _inside(positions[first + i, axis], cells, shift, side)
+                product = direction[first + i, axis] * moving(positions[first + i, axis], cells, shift, side)
                 product = product if (c >> axis) & 1 else -product
                 for other in range(3):
                     if other != axis:
@@ -121,14 +106,6 @@ def _slopes(positions, first, count, cells, shift, side, within, direction, weig
                         product *= share if (c >> other) & 1 else one - share
                 change += product
             weights[c, i] = change
-
-
-@inlined
-def _inside(x, cells, shift, side):
-    """How fast a place moves through the cells of a level: `cells`, or 0 where it is clamped."""
-    p = x * cells + shift
-    zero = cells - cells
-    return cells if p >= zero and p <= side - 1 else zero
 
 
 @cache
@@ -147,7 +124,7 @@ def _loops(features: int) -> Any:
             for number in range(len(levels)):
                 level = levels[number]
                 _corners(positions, first, here, level, shift, rows, within)
-                _weights(here, within, weights)
+                corner_weights(here, within, weights)
                 start = _u64(level[2] * features)
                 for i in range(here):
                     if i + AHEAD < here:
@@ -183,7 +160,7 @@ def _loops(features: int) -> Any:
                     cells = positions.dtype.type(level[0])
                     _slopes(positions, first, here, cells, shift, level[1], within, direction, weights)
                 else:
-                    _weights(here, within, weights)
+                    corner_weights(here, within, weights)
                 for i in range(here):
                     if i + AHEAD < here:
                         for c in range(8):
@@ -205,7 +182,6 @@ def _loops(features: int) -> Any:
         """The gradient of the places: out[i] = sum over levels and corners of dw_c / dx <T_c, g>."""
         count = positions.shape[0]
         width = len(levels) * features
-        one = positions.dtype.type(1)
         for block in numba.prange((count + BLOCK - 1) // BLOCK):
             first = block * BLOCK
             here = min(count - first, BLOCK)
@@ -230,17 +206,10 @@ def _loops(features: int) -> Any:
                         for f in range(features):
                             total += table[row + _u64(f)] * gradient[place + _u64(f)]
                         met[c] = total
-                    x, y, z = within[0, i], within[1, i], within[2, i]
-                    near_x, near_y, near_z = one - x, one - y, one - z
-                    along_x = (near_y * near_z * (met[1] - met[0]) + y * near_z * (met[3] - met[2])
-                               + near_y * z * (met[5] - met[4]) + y * z * (met[7] - met[6]))  # fmt: skip
-                    along_y = (near_x * near_z * (met[2] - met[0]) + x * near_z * (met[3] - met[1])
-                               + near_x * z * (met[6] - met[4]) + x * z * (met[7] - met[5]))  # fmt: skip
-                    along_z = (near_x * near_y * (met[4] - met[0]) + x * near_y * (met[5] - met[1])
-                               + near_x * y * (met[6] - met[2]) + x * y * (met[7] - met[3]))  # fmt: skip
-                    out[first + i, 0] += along_x * _inside(positions[first + i, 0], cells, shift, level[1])
-                    out[first + i, 1] += along_y * _inside(positions[first + i, 1], cells, shift, level[1])
-                    out[first + i, 2] += along_z * _inside(positions[first + i, 2], cells, shift, level[1])
+                    along = slope_along(met, within[0, i], within[1, i], within[2, i])
+                    out[first + i, 0] += along[0] * moving(positions[first + i, 0], cells, shift, level[1])
+                    out[first + i, 1] += along[1] * moving(positions[first + i, 1], cells, shift, level[1])
+                    out[first + i, 2] += along[2] * moving(positions[first + i, 2], cells, shift, level[1])
 
     def move(positions, table, gradient, direction, levels, shift, of_gradient, of_positions):
         """Along `direction`: how the features change, and how the answer of `locate` does."""
@@ -288,9 +257,9 @@ def _loops(features: int) -> Any:
                     yz = (one - x) * (met[6] - met[4] - met[2] + met[0]) + x * (
                         met[7] - met[5] - met[3] + met[1]
                     )
-                    speed_x = _inside(positions[first + i, 0], cells, shift, level[1])
-                    speed_y = _inside(positions[first + i, 1], cells, shift, level[1])
-                    speed_z = _inside(positions[first + i, 2], cells, shift, level[1])
+                    speed_x = moving(positions[first + i, 0], cells, shift, level[1])
+                    speed_y = moving(positions[first + i, 1], cells, shift, level[1])
+                    speed_z = moving(positions[first + i, 2], cells, shift, level[1])
                     go_x = direction[first + i, 0] * speed_x
                     go_y = direction[first + i, 1] * speed_y
                     go_z = direction[first + i, 2] * speed_z

@@ -20,8 +20,9 @@ from rayformer.kernels.cuda import kept_in, plainly
 from rayformer.kernels.hash_grid import GridLayout, hash_grid
 from rayformer.kernels.marching import Space, march
 from rayformer.kernels.table_adam import table_adam_
+from rayformer.kernels.voxel_table import voxel_values
 
-MODULES = ("hash_grid_numba", "marching_numba", "compositing_numba", "table_adam_numba")
+MODULES = ("hash_grid_numba", "voxel_table_numba", "marching_numba", "compositing_numba", "table_adam_numba")
 
 
 @dataclass(frozen=True)
@@ -40,13 +41,15 @@ def warm_up(
     device: torch.device,
     features: Sequence[int] = (4,),
     *,
+    voxels: Sequence[int] = (),
     channels: int = 3,
     contracted: bool = False,
     cone: float = 0.0,
     of_places: bool = False,
     twice: bool = False,
 ) -> Ready:
-    """Every kernel called once on next to nothing, in float32, for grids with so many features.
+    """Every kernel called once on next to nothing, in float32, for hash grids with so many features and for
+    voxel tables with so many channels.
 
     `of_places`: gradients of places too (cameras that are learned, normals); `twice`: second derivatives. The
     other numbers matter on CUDA devices, whose kernels are compiled for them.
@@ -54,6 +57,8 @@ def warm_up(
     start, before = time.perf_counter(), _compiled(device)
     for number in features:
         _look_up(device, number, of_places or twice, twice)
+    for number in voxels:
+        _look_up_voxels(device, number, of_places)
     rays, ones = torch.rand(2, 3, device=device), torch.ones(2, device=device)
     space, full = (
         Space((0.0, 0.0, 0.0), 2.0, contracted),
@@ -88,6 +93,14 @@ def _look_up(device: torch.device, features: int, of_places: bool, twice: bool) 
     slopes = torch.autograd.grad(found.square().sum(), given, create_graph=twice)
     if twice:
         slopes[0].sum().backward()
+
+
+def _look_up_voxels(device: torch.device, channels: int, of_places: bool) -> None:
+    links = torch.arange(8, dtype=torch.int32, device=device).view(2, 2, 2)
+    where = torch.rand(8, 3, device=device, requires_grad=of_places)
+    table = torch.rand(8, channels, device=device, requires_grad=True)
+    found = voxel_values(where, links, table)
+    torch.autograd.grad(found.sum(), (where, table) if of_places else (table,))
 
 
 def _compiled(device: torch.device) -> int:

@@ -2,7 +2,9 @@
 
 from rayformer.core.errors import ConfigError, did_you_mean
 
-HIGHER = frozenset("psnr ssim top1 top5 accuracy ap ap50 ap75 iou f1 mcc pearson spearman bleu".split())
+HIGHER = frozenset(
+    "psnr snr ssim top1 top5 accuracy ap ap50 ap75 iou f1 mcc pearson spearman bleu consistency".split()
+)
 LOWER = frozenset("loss lpips perplexity nats bpd error mse rmse chamfer".split())
 
 

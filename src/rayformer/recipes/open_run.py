@@ -19,7 +19,15 @@ from torch import nn
 from rayformer.core.config import from_plain, to_plain
 from rayformer.core.errors import ConfigError, DataError, RunError
 from rayformer.core.seeds import generator
-from rayformer.engine.chain import best_weights, chain_result, stage_run, train_chain, wear
+from rayformer.engine.chain import (
+    best_weights,
+    chain_result,
+    measure_whole,
+    stage_run,
+    train_chain,
+    wear,
+    whole_task,
+)
 from rayformer.engine.checkpoint import put_model, read_tensors
 from rayformer.engine.launch import Launch, launched, pick_device
 from rayformer.engine.precision import choose_precision
@@ -75,6 +83,7 @@ def train(
         **({"from": _weights_to_begin_from(start)} if start else {}),
     }
     run = _run_of(name, asked, out, resume, rank)
+    as_before = run.manifest.get("config") == asked["config"]
     seed, start = run.manifest.get("seed", seed), run.manifest.get("from")
     setting = Setting(seed=seed, device=device_here, assets=run.assets)
     watch = Watch(name, 1, shown=rank == 0)
@@ -113,7 +122,14 @@ def train(
         raise
     interrupted = any(outcome.interrupted for outcome in outcomes.values())
     result = None if interrupted else chain_result(chain, run)
-    if result and len(chain.stages) > 1 and (rank == 0 or chain.independent):
+    if result and chain.whole:
+        kept = run.result() or {}
+        if as_before and result.items() <= kept.items():  # measured already, and nothing was trained since
+            result = kept
+        else:
+            watch.say("measuring the whole")
+            result = {**measure_whole(chain, run, seed, device_here), **result}
+    if result and (len(chain.stages) > 1 or chain.independent) and (rank == 0 or chain.independent):
         run.write_result(result)  # of independent stages, by whoever comes last
     if interrupted and window:
         window.close()
@@ -123,7 +139,8 @@ def train(
 
 def open_run(path: Path | str, device: str = "auto", source: str | None = None) -> Loaded:
     """The run at `path`, its models wearing their newest weights (averaged ones where there are any), in
-    evaluation mode. The folder of a stage, RUN/stages/NAME, gives the chain as far as that stage.
+    evaluation mode. The folder of a stage, RUN/stages/NAME, gives the chain as far as that stage, or that
+    stage alone where stages are independent.
 
     `source` puts other data in the place of the run's own. Raises RunError where there is no run, or
     nothing trained yet.
@@ -149,8 +166,13 @@ def open_run(path: Path | str, device: str = "auto", source: str | None = None) 
     )
     chain = recipe.build(config, setting)
     tasks: dict[str, Task] = {}
-    step = 0
-    for stage in chain.stages:
+    step, whole = 0, None
+    if chain.whole and opened == run:
+        whole = whole_task(chain, run, where)
+        step = max(stage_run(chain, stage, run).checkpoints()[-1][0] for stage in chain.stages)
+    for stage in chain.stages if whole is None else ():
+        if chain.independent and opened != run and stage.name != opened.name:
+            continue
         task = stage.task({} if chain.independent else tasks)
         step = wear(task.model, stage_run(chain, stage, run))
         task.model.to(where).eval()
@@ -160,7 +182,7 @@ def open_run(path: Path | str, device: str = "auto", source: str | None = None) 
     precision = choose_precision(where, chain.stages[-1].plan.precision)
     return Loaded(
         run=run, name=name, recipe=recipe, config=config, seed=manifest["seed"], chain=chain, tasks=tasks,
-        step=step, device=where, precision=precision,
+        step=step, device=where, precision=precision, whole=whole,
     )  # fmt: skip
 
 

@@ -23,11 +23,19 @@ UNITS = {
 }
 TITLES = {
     "psnr": "PSNR",
+    "snr": "SNR",
+    "train_psnr": "PSNR of what was learned from",
+    "train_snr": "SNR of what was learned from",
+    "back_projection_psnr": "PSNR of filtered back-projection",
     "ssim": "SSIM",
     "lpips": "LPIPS",
     **{
         f"{where}_{name}": f"{title} {said}"
-        for where, said in {"whole": "of whole photographs", "masked": "within the masks"}.items()
+        for where, said in {
+            "whole": "of whole photographs",
+            "masked": "within the masks",
+            "usual": "in the usual light",
+        }.items()
         for name, title in {"psnr": "PSNR", "ssim": "SSIM", "lpips": "LPIPS"}.items()
     },
     "lr": "learning rate",

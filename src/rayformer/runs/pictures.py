@@ -1,11 +1,12 @@
 """Pictures that a run keeps: pixels with a caption, and the few ways we turn numbers into colours.
 
-Picture         8-bit pixels and one sentence about them
-save_png        a PNG written whole or not at all, the caption inside it
-read_caption    the way back
-depth_colours   depth: warm is near, cool is far, grey is nothing
-error_colours   error: black is none, white is `top` and beyond
-side_by_side    several pictures in a row, each under its label
+Picture           8-bit pixels and one sentence about them
+save_png          a PNG written whole or not at all, the caption inside it
+read_caption      the way back
+depth_colours     depth: warm is near, cool is far, grey is nothing
+error_colours     error: black is none, white is `top` and beyond
+distance_colours  signed distance: red inside, blue outside, in bands, a black line at zero
+side_by_side      several pictures in a row, each under its label
 """
 
 from collections.abc import Sequence
@@ -72,6 +73,24 @@ def error_colours(
     there: Bool[np.ndarray, "height width"] = np.isfinite(error)
     share = np.clip(np.abs(np.where(there, error, 0)) / top, 0, 1)
     return np.where(there[..., None], _mapped("inferno", share), np.uint8(BACKGROUND))
+
+
+def distance_colours(
+    distance: Float[np.ndarray, "height width"],
+    pixel: int | float,
+    band: int | float = 0.1,
+    top: int | float = 1.0,
+) -> UInt8[np.ndarray, "height width 3"]:
+    """A slice through a signed distance: red inside, blue outside, darker to `top` and beyond; every other
+    stretch of length `band` is shaded, and what lies within three quarters of a pixel's width, `pixel`, of
+    zero is black.
+
+    Where bands are evenly wide the distance grows as a distance does.
+    """
+    colour = _mapped("RdBu", np.clip(0.5 + 0.5 * np.sign(distance) * np.sqrt(np.abs(distance) / top), 0, 1))
+    shade = np.where(np.floor(distance / band) % 2 == 0, 1.0, 0.9)
+    line = np.abs(distance) < 0.75 * pixel
+    return np.where(line[..., None], 0, np.rint(colour * shade[..., None])).astype(np.uint8)
 
 
 def side_by_side(

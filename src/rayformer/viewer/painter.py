@@ -35,9 +35,11 @@ class Painter:
         deliver: Callable[[Order, Drawn, float], None],
         refuse: Callable[[Order, UserError], None],
         clock: Callable[[], float] = time.monotonic,
+        whole: bool = False,
     ):
         """`deliver` gets every whole picture and the seconds that went into it, `refuse` what cannot be
-        drawn."""
+        drawn. With `whole`, a picture is one band."""
+        self.whole = whole
         self.desk, self.draw, self.deliver, self.refuse, self.clock = desk, draw, deliver, refuse, clock
         self._begun: dict[Order, _Begun] = {}
 
@@ -59,7 +61,8 @@ class Painter:
     def _band(self, order: Order) -> None:
         self._begun = {other: begun for other, begun in self._begun.items() if self.desk.is_wanted(other)}
         begun, camera, began = self._begun.setdefault(order, _Begun()), order.camera, self.clock()
-        rows = self.desk.pace.band_rows(camera.width, camera.height - begun.rows)
+        left = camera.height - begun.rows
+        rows = left if self.whole else self.desk.pace.band_rows(camera.width, left)
         band = replace(camera, height=rows, cy=camera.cy - begun.rows)
         begun.bands.append(self.draw(band, order.style))
         begun.rows += rows

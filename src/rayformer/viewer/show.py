@@ -61,3 +61,5 @@ class Show:
     """How far cameras typically stand from each other: the size of things drawn beside the scene."""
     normalisation: Similarity
     """From the data's coordinates to the scene's: camera paths are kept in the data's."""
+    whole: bool = False
+    """Whether a picture must be drawn at once, since a part of it would come out as another picture does."""

@@ -49,7 +49,7 @@ class BrowserWindow:
         self.show, self.run, self.address = show, run, address
         self.frame = Frame.for_unit(show.unit)
         self.desk = Desk(Pace(moving_s, longest_s=longest_s))
-        self.painter = Painter(self.desk, show.draw, self._deliver, self._refuse)
+        self.painter = Painter(self.desk, show.draw, self._deliver, self._refuse, whole=show.whole)
         self._note = ""
         self.server = _served(address, show.title)
         try:

@@ -62,6 +62,32 @@ def test_whoever_is_second_takes_the_scene_of_the_first(painter, tmp_path):
     assert (drawn.drawn_scene("demo") / "picture").read_text() == "first"
 
 
+def test_every_length_of_town_is_drawn_by_itself_and_town_alone_has_four_blocks(monkeypatch, tmp_path):
+    monkeypatch.setenv("RAYFORMER_CACHE", str(tmp_path))
+    lengths = []
+
+    def draw_town(folder, blocks):
+        lengths.append(blocks)
+        (folder / "picture").write_text(str(blocks))
+
+    monkeypatch.setattr("rayformer.data.scenes.town.draw_town", draw_town)
+    drawn_to = {name: drawn.drawn_scene(name) for name in ("town", "town-8", "town-64", "town-8")}
+    assert lengths == [4, 8, 64]
+    assert (drawn_to["town-8"] / "picture").read_text() == "8"
+
+
+def test_the_code_of_one_scene_is_no_part_of_anothers_name(painter, tmp_path, monkeypatch):
+    monkeypatch.setattr("rayformer.data.scenes.town.draw_town", lambda folder, blocks: None)
+    before = drawn.drawn_scene("town")
+    (tmp_path / "still_life.py").write_text("another version")
+    assert drawn.drawn_scene("town") == before
+
+
+def test_only_names_of_drawn_scenes_are_taken_for_such():
+    assert all(map(drawn.is_drawn, ("demo", "town", "town-16", "town-0")))
+    assert not any(map(drawn.is_drawn, ("Town", "township", "demo-2", "")))
+
+
 def test_the_cache_is_where_the_environment_says(monkeypatch, tmp_path):
     monkeypatch.setenv("RAYFORMER_CACHE", str(tmp_path / "own"))
     assert drawn.cache_folder() == tmp_path / "own"

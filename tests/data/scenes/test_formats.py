@@ -120,6 +120,18 @@ def test_a_split_of_its_own_in_transforms_json_is_kept(tmp_path):
     assert [view.split for view in scene.views] == ["train"] * 6 + ["val"] + ["test"] * 2
 
 
+@pytest.mark.parametrize("form", ["transforms", "blender"])
+def test_exposure_and_light_of_a_frame_are_read_and_unknown_where_it_has_none(form, tmp_path):
+    folder = getattr(folders, form)(tmp_path, folders.ideal(folders.ring(9)))
+    file = tmp_path / ("transforms.json" if form == "transforms" else "transforms_train.json")
+    whole = json.loads(file.read_text())
+    whole["frames"][0] |= {"exposure": 0.02, "light": "dusk"}
+    whole["frames"][1] |= {"exposure": 3}
+    file.write_text(json.dumps(whole))
+    found = {(view.exposure, view.light) for view in plain(folder).views}
+    assert found == {(0.02, "dusk"), (3.0, None), (None, None)}
+
+
 def test_both_forms_of_a_colmap_model_hold_the_same_points(tmp_path):
     text = plain(folders.colmap(tmp_path / "text", folders.ring(), binary=False))
     binary = plain(folders.colmap(tmp_path / "binary", folders.ring(), binary=True))
@@ -240,6 +252,9 @@ def _set(value, *place):
         ("text_for_number", _set("wide", "frames", 0, "fl_x")),
         ("absent_mask", _set("masks/000.png", "frames", 0, "mask_path")),
         ("wrong_size", _set(17, "frames", 2, "w")),
+        ("no_exposure", _set(0.0, "frames", 2, "exposure")),
+        ("text_for_exposure", _set("1/60", "frames", 2, "exposure")),
+        ("number_for_light", _set(3, "frames", 2, "light")),
         ("folding_lens", _set(-9.0, "frames", 2, "k1")),
         ("absent_photographs", lambda whole: [_set("no.png", "file_path")(f) for f in whole["frames"]]),
         ("no_photographs", lambda whole: whole["frames"].clear()),
@@ -276,6 +291,11 @@ def test_an_unknown_folder_is_told_what_is_known_and_what_was_found(tmp_path, sn
 
 def test_a_source_that_is_nowhere_gets_the_nearest_name(snapshot):
     snapshot("nowhere", refusal("demmo"))
+
+
+@pytest.mark.parametrize("length", ["0", "1000", "-3", "4.5", "long", ""])
+def test_a_town_of_an_impossible_length_is_refused_with_the_possible_ones(length, snapshot):
+    snapshot(f"town_{length or 'nothing'}", refusal(f"town-{length}"))
 
 
 def test_broken_colmap_models_are_refused_by_file(tmp_path, snapshot):

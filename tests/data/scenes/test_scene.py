@@ -1,5 +1,7 @@
 """A scene as a whole: its split, its place in space, what an export gives back, and refusals of a config."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -235,6 +237,28 @@ def test_sizes_survive_the_record_and_leave_an_export_alone(tmp_path):
     assert [view.scale for view in read_record(tmp_path / "scene.json").views] == [1] * 9 + [2] * 9
     write_transforms(scene, tmp_path / "out")
     assert len(read(tmp_path / "out").views) == 9
+
+
+def test_exposure_and_light_survive_the_record_and_the_export_and_are_part_of_the_fingerprint(tmp_path):
+    folder = folders.transforms(tmp_path / "in", folders.ring(9))
+    without = read(folder).fingerprint
+    whole = json.loads((folder / "transforms.json").read_text())
+    for number, frame in enumerate(whole["frames"][:6]):
+        frame |= {"exposure": 0.1 * (number + 1), "light": ["noon", "dusk"][number % 2]}
+    (folder / "transforms.json").write_text(json.dumps(whole))
+    scene = read(folder, scales=(1, 2))
+    assert [view.light for view in scene.views[:7]] == 3 * ["noon", "dusk"] + [None]
+    assert [view.exposure for view in scene.views[:9]] == [view.exposure for view in scene.views[9:]]
+    assert scene.fingerprint != without
+    changed = json.loads(json.dumps(whole))
+    changed["frames"][0]["exposure"] = 0.7
+    (folder / "transforms.json").write_text(json.dumps(changed))
+    assert read(folder).fingerprint not in (without, scene.fingerprint)
+    write_record(tmp_path / "scene.json", scene)
+    exported = read(write_transforms(scene, tmp_path / "out"))
+    for again in (read_record(tmp_path / "scene.json").views[:9], exported.views):
+        for old, new in zip(scene.views[:9], again, strict=True):
+            assert (new.exposure, new.light) == (old.exposure, old.light)
 
 
 @pytest.mark.parametrize("scales", [(), (2, 4), (1, 3), (1, 4, 2), (1, 1)], ids=str)

@@ -39,6 +39,10 @@ class Photo:
     """The part that the data give it; None leaves the choice to us."""
     distances: tuple[float, float] | None = None
     """How far the nearest and the farthest thing in it are, in the data's units, where the data know."""
+    exposure: float | None = None
+    """Shutter time times gain, in any unit that all photographs share, where the data know it."""
+    light: str | None = None
+    """The light that it was taken in, by name: one for every drive, day or walk, where the data know."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,6 +3,7 @@
 Frame            one of them: its file, where it came from, what is known of its lens
 Frames           all of them, and what was left out
 gather_frames    a folder of photographs, or a video, into a folder of frames
+decoded          the frames of a video, one after the other; upright_colours, one of them in RGB
 
 of photographs   all are taken that can be read; copies of one another count once
 of a video       the sharpest of each of `count` equal stretches of time, unless it shows what the one before
@@ -238,9 +239,9 @@ def _from_video(source: Path, folder: Path, longest: int, count: int, report: Re
     wanted = {glance.number: f"frame_{place:04d}.jpg" for place, glance in enumerate(chosen, start=1)}
     seconds = {glance.number: glance.seconds for glance in chosen}
     frames = []
-    for number, frame in _decoded(source, []):
+    for number, frame in decoded(source, []):
         if number in wanted:
-            pixels = _colours(frame)
+            pixels = upright_colours(frame)
             scale = min(1.0, longest / max(pixels.shape[:2]))
             size = (max(1, round(pixels.shape[1] * scale)), max(1, round(pixels.shape[0] * scale)))
             _save(pixels, size, folder / wanted[number])
@@ -251,7 +252,7 @@ def _from_video(source: Path, folder: Path, longest: int, count: int, report: Re
     return Frames(tuple(frames), ordered=True, remarks=tuple(remarks))
 
 
-def _decoded(source: Path, remarks: list[str]) -> Iterator[tuple[int, Any]]:
+def decoded(source: Path, remarks: list[str]) -> Iterator[tuple[int, Any]]:
     """The frames of the first video stream, numbered; a file that is torn ends where it is torn, which is
     remarked. Raises DataError for a file that is no video at all."""
     import av  # 60 MB of codecs that photographs do not need
@@ -277,7 +278,7 @@ def _decoded(source: Path, remarks: list[str]) -> Iterator[tuple[int, Any]]:
 
 
 def _glances(source: Path, remarks: list[str], report: Report) -> Iterator[_Glance]:
-    for number, frame in _decoded(source, remarks):
+    for number, frame in decoded(source, remarks):
         if number % 50 == 0:
             report("looking through the video", number, 0)
         scale = min(1.0, LOOKED_AT / max(frame.width, frame.height))
@@ -321,7 +322,7 @@ def _moving(glances: list[_Glance]) -> list[_Glance]:
     return kept
 
 
-def _colours(frame: Any) -> UInt8[np.ndarray, "height width 3"]:
+def upright_colours(frame: Any) -> UInt8[np.ndarray, "height width 3"]:
     """The frame in RGB and upright. A video that does not say which yuv it is in is taken as players take
     it, by its size."""
     from av.video.reformatter import Colorspace

@@ -5,6 +5,7 @@
     read_picture   all pixels: uint8, three channels or four
     read_mask      which pixels count
     area_scale     each new pixel is the mean of the area that it covers
+    area_weights   the shares that old pixels have in new ones, along one axis
     resample       what a camera without a lens would have seen
 
 16-bit greys lose their low byte, grey becomes colour, palettes are looked up. Means are taken of the stored
@@ -125,14 +126,14 @@ def area_scale(
     alpha = values[..., 3:] / 255
     if alpha.numel():
         values[..., :3] *= alpha
-    values = torch.einsum("ah,hwc->awc", _area_weights(picture.shape[0], height), values)
-    values = torch.einsum("bw,awc->abc", _area_weights(picture.shape[1], width), values)
+    values = torch.einsum("ah,hwc->awc", area_weights(picture.shape[0], height), values)
+    values = torch.einsum("bw,awc->abc", area_weights(picture.shape[1], width), values)
     if alpha.numel():
         values[..., :3] /= (values[..., 3:] / 255).clamp(min=1e-6)
     return values.round().clamp(0, 255).byte().numpy()
 
 
-def _area_weights(old: int, new: int) -> Float[Tensor, "_ _"]:
+def area_weights(old: int, new: int) -> Float[Tensor, "_ _"]:
     """Row by row, the share that each old pixel has in a new one: overlap of intervals on one axis."""
     edges = torch.arange(new + 1, dtype=torch.float64) * (old / new)
     starts = torch.arange(old, dtype=torch.float64)

@@ -65,7 +65,9 @@ def normalisation(
         east, north = horizon(up := average_up(poses))
         rotation = torch.stack([east, north, up])
         centre = focus_point(poses) if kind == "around" else poses[:, :3, 3].mean(dim=0)
-        scale = 1 / (poses[:, :3, 3] - centre).norm(dim=-1).max().item()
+        farthest = (poses[:, :3, 3] - centre).norm(dim=-1).max().item()
+        # Cameras that turn in one place have no size of their own, but for rounding; the data's stays.
+        scale = 1 / farthest if farthest > 1e-9 * (1 + poses[:, :3, 3].abs().max().item()) else 1.0
     return Similarity(scale, rotation, -scale * rotation @ centre)
 
 

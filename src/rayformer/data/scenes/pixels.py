@@ -182,6 +182,8 @@ def load_view(
             f"{view.image}: the picture has {picture.shape[1]} x {picture.shape[0]} pixels now, "
             f"but had {stated[0]} x {stated[1]} when the scene was read"
         )
+    if view.perturbation is not None:
+        picture = view.perturbation(picture)
     picture = area_scale(picture, camera.width, camera.height)
     mask = None if view.mask is None else read_mask(view.mask, camera.width, camera.height)
     if not _leaves_gaps(view):

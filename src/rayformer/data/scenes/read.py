@@ -25,6 +25,7 @@ from rayformer.data.scenes import drawn
 from rayformer.data.scenes.capture import Capture, Photo, Split
 from rayformer.data.scenes.images import has_alpha, picture_size
 from rayformer.data.scenes.normalise import ROOM, Arrangement, arrangement, bounds, normalisation
+from rayformer.data.scenes.perturb import Perturbation
 from rayformer.data.scenes.recognise import recognise
 from rayformer.data.scenes.scene import Scene, SceneConfig, View, evenly
 from rayformer.geometry.lens import Lens, folds
@@ -58,6 +59,7 @@ def read_scene(
     kind = arrangement(poses)
     move = frame or _normalisation(capture, photos, poses, kind, config, remarks)
     views = tuple(_view(photo, part, move, config) for photo, part in zip(photos, parts, strict=True) if part)
+    views = _perturbed(views, config, remarks)
     near, far = distances or _near_and_far(capture, views, kind, config, remarks)
     remarks += _about_masks(views, config)
     points = capture.points
@@ -89,7 +91,7 @@ def _find(source: str) -> Path:
     path = Path(source).expanduser()
     if path.exists():
         return path
-    if source in drawn.NAMES:
+    if drawn.is_drawn(source):
         return drawn.drawn_scene(source)
     raise DataError(
         f"data.source: there is no folder or file {source!r}, and no drawn scene of that name."
@@ -237,6 +239,24 @@ def _view(photo: Photo, part: Split, move: Similarity, config: SceneConfig) -> V
     )  # fmt: skip
 
 
+def _perturbed(views: tuple[View, ...], config: SceneConfig, remarks: list[str]) -> tuple[View, ...]:
+    """The views, of which those for training are harmed on purpose where that was asked for."""
+    if config.perturb == "none":
+        return views
+    harmed = "colours and occluders" if config.perturb == "both" else config.perturb
+    train = [view for view in views if view.split == "train"]
+    remarks.append(
+        f"training photographs are harmed on purpose ({harmed}), all of {len(train)} but {train[0].name}"
+    )
+    numbers = {view.name: number for number, view in enumerate(train)}
+    return tuple(
+        replace(view, perturbation=Perturbation(config.perturb, numbers[view.name]))
+        if view.split == "train"
+        else view
+        for view in views
+    )
+
+
 def _about_masks(views: Sequence[View], config: SceneConfig) -> list[str]:
     masked = sum(view.mask is not None for view in views)
     if not masked:
@@ -284,8 +304,8 @@ def _near_and_far(
 
 
 def _fingerprint(views: Sequence[View]) -> str:
-    """A hash of names, cameras, exposures, lights, and of each photograph's length, first and last
-    kilobyte. Reads little of large files."""
+    """A hash of names, cameras, exposures, lights, what is done to pixels, and of each photograph's length,
+    first and last kilobyte. Reads little of large files."""
     digest = hashlib.blake2b(digest_size=16)
     for view in views:
         camera = view.original
@@ -294,6 +314,8 @@ def _fingerprint(views: Sequence[View]) -> str:
         digest.update(camera.pose.numpy().tobytes())
         if view.exposure is not None or view.light is not None:
             digest.update(f"{view.exposure!r}\0{view.light}".encode())
+        if view.perturbation is not None:
+            digest.update(f"{view.perturbation}".encode())
         for file in filter(None, (view.image, view.mask)):
             length = file.stat().st_size
             with file.open("rb") as data:

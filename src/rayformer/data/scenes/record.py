@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from rayformer.core.errors import RunError
+from rayformer.data.scenes.perturb import Perturbation
 from rayformer.data.scenes.scene import Scene, View
 from rayformer.geometry.cameras import Camera
 from rayformer.geometry.lens import Lens
@@ -46,6 +47,9 @@ def record_of(scene: Scene) -> dict[str, Any]:
                 "near": view.near,
                 "far": view.far,
                 "scale": view.scale,
+                "exposure": view.exposure,
+                "light": view.light,
+                "perturbation": view.perturbation and vars(view.perturbation),
                 "camera": _camera_record(view.camera),
                 "original": _camera_record(view.original),
             }
@@ -71,6 +75,9 @@ def scene_of(record: dict[str, Any]) -> Scene:
                 near=view["near"],
                 far=view["far"],
                 scale=view.get("scale", 1),
+                exposure=view.get("exposure"),
+                light=view.get("light"),
+                perturbation=Perturbation(**view["perturbation"]) if view.get("perturbation") else None,
             )
             for view in record["views"]
         ),

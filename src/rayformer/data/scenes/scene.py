@@ -19,6 +19,7 @@ from jaxtyping import Float, UInt8
 
 from rayformer.core.errors import ConfigError
 from rayformer.data.scenes.capture import Split
+from rayformer.data.scenes.perturb import Harm, Perturbation
 from rayformer.geometry.cameras import Camera
 from rayformer.geometry.ndc import ndc_rays
 from rayformer.geometry.rays import Rays
@@ -33,7 +34,8 @@ SCALES = {1: "full", 2: "half", 4: "quarter", 8: "eighth"}
 @dataclass(frozen=True, kw_only=True)
 class SceneConfig:
     source: str = "demo"
-    """A folder or file of posed photographs, or the name of a scene that the package draws: demo."""
+    """A folder or file of posed photographs, or the name of a scene that the package draws: demo, or town
+    (town-8: of eight blocks)."""
     width: int | None = None
     """Scale photographs down to this many pixels across, each the mean of the area it covers; none keeps
     them."""
@@ -53,6 +55,9 @@ class SceneConfig:
     masks: Literal["use", "ignore"] = "use"
     """Train and measure only on what the masks of the photographs leave white, where there are any; ignore
     takes whole photographs. Held-out views are measured both ways."""
+    perturb: Harm = "none"
+    """Harm the training photographs on purpose, all but the first: their colours, occluders before them, or
+    both, as NeRF in the wild is tested. Held-out views stay as they are."""
     normalise: bool = True
     """Centre the scene, turn it upright and scale its cameras to about one unit; undone on export."""
     undistort: bool = False
@@ -98,6 +103,8 @@ class View:
     """By what the camera multiplied linear light, in any unit that all views share; None if nobody knows."""
     light: str | None = None
     """The light that it was taken in, by name: views of one drive share one; None if nobody knows."""
+    perturbation: Perturbation | None = None
+    """What is done to its pixels, on purpose."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,7 +128,7 @@ class Scene:
     remarks: tuple[str, ...]
     """What a person should know before training, one sentence each."""
     fingerprint: str
-    """Changes with the photographs, their cameras, exposures, lights and names."""
+    """Changes with the photographs, their cameras, exposures, lights, names, and what is done to them."""
     masks: Literal["use", "ignore"] = "use"
     """Whether pixels that masks paint black are left out."""
 

@@ -10,7 +10,9 @@ is understood, for the whole file or for one frame (which wins):
             transform_matrix          4 x 4
             mask_path                 a picture, white where pixels count
             near far                  distances of the nearest and farthest thing, in the file's units (our
-            own addition)
+            own addition, as the next two)
+            exposure                  shutter time times gain, above 0, in any unit that all frames share
+            light                     a name for the light it was taken in: frames of one drive share one
     train_filenames val_filenames test_filenames    a split of its own
     ply_file_path                     coloured points, in the same coordinates
 """
@@ -78,6 +80,8 @@ def read_frames(path: Path, split: Split | None) -> tuple[list[Photo], list[str]
                 mask=_mask(frame, path.parent, where),
                 split=split or splits.get(Path(listed)),
                 distances=sensible(_number(frame, "near", where), _number(frame, "far", where)),
+                exposure=_exposure(frame, where),
+                light=_light(frame, where),
             )
         )
     return sorted(photos, key=lambda photo: photo.name), absent_remark(absent, len(frames))
@@ -167,6 +171,23 @@ def _mask(frame: dict, folder: Path, where: str) -> Path | None:
     if mask is None:
         raise DataError(f"{where}: its mask {_shown(listed)} is absent; without 'mask_path' all pixels count")
     return mask
+
+
+def _exposure(frame: dict, where: str) -> float | None:
+    exposure = _number(frame, "exposure", where)
+    if exposure is not None and exposure <= 0:
+        raise DataError(
+            f"{where}: 'exposure' is shutter time times gain and must be above 0, but is {exposure:g};\n"
+            "leave it out of photographs of which it is not known"
+        )
+    return exposure
+
+
+def _light(frame: dict, where: str) -> str | None:
+    light = frame.get("light")
+    if light is not None and not isinstance(light, str):
+        raise DataError(f"{where}: 'light' must be a text, the name of a light, but is {_shown(light)}")
+    return light
 
 
 def _number(holder: dict, key: str, where: str) -> float | None:

@@ -5,7 +5,7 @@
 
 What write_transforms writes is `View.original`: poses, intrinsics and lens as they were read, with every
 digit, so that reading the result gives equal numbers, and photographs are copied byte for byte. Distances
-(near, far), where known, go with their frames.
+(near, far), exposure and light, where known, go with their frames.
 """
 
 import json
@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-from rayformer.data.scenes.capture import Capture
+from rayformer.data.scenes.capture import Capture, Photo
 from rayformer.data.scenes.normalise import ROOM
 from rayformer.data.scenes.scene import Scene, View
 from rayformer.geometry.cameras import Camera
@@ -65,7 +65,13 @@ def _frame(view: View, name: str, scale: float, photos: bool) -> dict:
         frame["mask_path"] = _mask_name(view) if photos else str(view.mask.resolve())
     if view.near is not None and view.far is not None:
         frame["near"], frame["far"] = view.near / scale / ROOM[0], view.far / scale / ROOM[1]
-    return frame
+    return frame | _taken(view)
+
+
+def _taken(taken: View | Photo) -> dict[str, float | str]:
+    """How a photograph was taken, as far as that is known."""
+    known = {"exposure": taken.exposure, "light": taken.light}
+    return {key: value for key, value in known.items() if value is not None}
 
 
 def write_capture(capture: Capture, folder: Path) -> Path:
@@ -89,6 +95,7 @@ def write_capture(capture: Capture, folder: Path) -> Path:
             **{key: value for key, value in own.items() if key not in common},
             "transform_matrix": photo.camera.pose.tolist(),
             **dict(zip(("near", "far"), photo.distances or (), strict=False)),
+            **_taken(photo),
         }
         for photo, own in zip(capture.photos, numbers, strict=True)
     ]

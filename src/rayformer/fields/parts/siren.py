@@ -2,12 +2,12 @@
 
 Sitzmann et al. 2020, https://arxiv.org/abs/2006.09661.
 
-    Siren            linear layers, a sine after each but the last                           eq. 4 and sec. 3.2
-    sine_initialise  the start that keeps activations alike through any number of layers     theorem 1.8
+    Siren            linear layers, a sine after each but the last                           eq. 4 and sec.
+    3.2 sine_initialise  the start that keeps activations alike through any number of layers     theorem 1.8
 
 A neuron is sin(omega (w x + b)). For hidden layers the factor omega = 30 is divided out of the weights again,
-so that it changes nothing about the function and makes gradients 30 times as large; in the first layer it says
-how many periods the coordinates from -1 to 1 are spread over.
+so that it changes nothing about the function and makes gradients 30 times as large; in the first layer it
+says how many periods the coordinates from -1 to 1 are spread over.
 """
 
 import math
@@ -32,8 +32,8 @@ class Siren(nn.Module):
         sine_initialise(self)
 
     def forward(self, x: Float[Tensor, "points inputs"]) -> Float[Tensor, "points outputs"]:
-        """Coordinates in [-1, 1] to values. In float32 under autocast too: the phase 30 w x, rounded to 8 bits,
-        is off by a tenth of a radian."""
+        """Coordinates in [-1, 1] to values. In float32 under autocast too: the phase 30 w x, rounded to 8
+        bits, is off by a tenth of a radian."""
         with torch.autocast(x.device.type, enabled=False):
             x = x.float()
             for number, layer in enumerate(self.layers):

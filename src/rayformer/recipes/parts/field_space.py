@@ -72,16 +72,25 @@ class FieldSpace:
     remark: str
 
 
-def open_space(scene: Scene, config: SpaceConfig, ndc: bool, cells: int, setting: Setting) -> FieldSpace:
+def open_space(
+    scene: Scene,
+    config: SpaceConfig,
+    ndc: bool,
+    cells: int,
+    setting: Setting,
+    centre: tuple[float, float, float] | None = None,
+    name: str = "space",
+) -> FieldSpace:
     """The cube, and of its `cells` along each axis those that can matter.
 
-    Raises DataError where no training camera looks into the cube, and RunError where a run does not know it
-    any more.
+    `centre` is where its middle lies, if not where the cameras suggest; `name` tells it from other cubes of
+    the run. Raises DataError where no training camera looks into the cube, and RunError where a run does not
+    know it any more.
     """
-    path = setting.assets / "space.json"
+    path = setting.assets / f"{name}.json"
     if not setting.training:
         return _kept(path)
-    space, remark = _first_guess(scene, config, ndc)
+    space, remark = _first_guess(scene, config, ndc, centre)
     seen = torch.ones(cells, cells, cells, dtype=torch.bool)
     if not ndc:
         views = evenly(scene.split("train") or scene.views, MOST_VIEWS)
@@ -127,12 +136,15 @@ def _kept(path: Path) -> FieldSpace:
         ) from error
 
 
-def _first_guess(scene: Scene, config: SpaceConfig, ndc: bool) -> tuple[Space, str]:
+def _first_guess(
+    scene: Scene, config: SpaceConfig, ndc: bool, centre: tuple[float, float, float] | None
+) -> tuple[Space, str]:
     if ndc:
         return Space((0.0, 0.0, 0.0), config.half or 1.25), "the field fills the box of NDC"
     poses = torch.stack([view.camera.pose for view in scene.split("train") or scene.views])
     contracted = config.kind == "contracted" or (config.kind == "auto" and scene.background is None)
     middle = _before_the_cameras(scene, poses) if scene.forward_facing else focus_point(poses)
+    middle = middle if centre is None else torch.tensor(centre, dtype=poses.dtype)
     farthest = (poses[:, :3, 3] - middle).norm(dim=-1).max().item()
     # Cameras that stand in one place have no distance to it; what they see begins at near.
     half = config.half or (max(farthest, scene.near) if contracted else (scene.far - scene.near) / 2)

@@ -27,6 +27,9 @@ Extra = Callable[[Scene, Camera], Mapping[str, Render]]
 """Of a scene of one held-out view, and its camera: further ways to render it, by what their numbers are
 called first. "fitted_pose" gives fitted_pose_psnr_db."""
 
+Fitted = Callable[[Scene], Render]
+"""Of a scene of one held-out view, how to render it after its left half, and no more of it, was looked at."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Measuring:
@@ -59,10 +62,16 @@ class HeldOut:
         self.shown: dict[str, Picture] = {}
         """Of the last measuring."""
 
-    def measure(self, render: Render, extra: Extra | None = None) -> dict[str, float]:
+    def measure(
+        self, render: Render, extra: Extra | None = None, fitted: Fitted | None = None
+    ) -> dict[str, float]:
         """Means over whole held-out views: psnr_db, ssim, and lpips where its weights are; by size, where
         photographs are there in several; with and without masks, where there are any; and the same for what
-        `extra` gives. Raises DataError if nothing can be measured."""
+        `extra` gives.
+
+        With `fitted`, which may look at left halves, these are the numbers of the right halves as it renders
+        them; those of whole views by `render` stand beside them, as usual_psnr_db and usual_ssim. Raises
+        DataError if nothing can be measured."""
         if not self.views:
             raise DataError(
                 f"{self.scene.source}: no view is held out, so nothing can be measured; lower "
@@ -81,22 +90,32 @@ class HeldOut:
             # One view's pixels at a time: measuring a thousand views takes no more memory than one.
             alone = replace(self.scene, views=(replace(view, split="test"),))
             camera, truth, mask = PixelStore(alone, "test").view(0)
-            rendering = render(camera)
-            scores = told = self._scores(rendering, truth, mask, lpips if view.scale == 1 else None)
+            rendering = (fitted(alone) if fitted else render)(camera)
+            half = camera.width // 2 if fitted else 0
+            scores = told = self._scores(rendering, truth, mask, lpips if view.scale == 1 else None, half)
             if sizes > 1 and scores:
                 told = scores | {f"{SCALES[view.scale]}_psnr_db": scores["psnr_db"]}
+            if fitted and scores:
+                usual = self._scores(render(camera), truth, mask, lpips if view.scale == 1 else None)
+                told = told | {f"usual_{key}": value for key, value in usual.items()}
             for name, other in extra(alone, camera).items() if extra and scores else ():
                 found = self._scores(other(camera), truth, mask, None)
                 told = told | {f"{name}_{key}": value for key, value in found.items()}
             if any(view.mask for view in self.views):
                 other, name = ("ignore", "whole") if self.scene.masks == "use" else ("use", "masked")
                 _, _, mask = PixelStore(replace(alone, masks=other), "test").view(0)
-                both = self._scores(rendering, truth, mask, lpips if view.scale == 1 else None)
+                both = self._scores(rendering, truth, mask, lpips if view.scale == 1 else None, half)
                 told = told | {f"{name}_{key}": value for key, value in both.items()}
             for name, value in told.items():
                 numbers.setdefault(name, []).append(value)
             if row in shown:
-                self.shown[f"held-out/{row:04d}"] = beside_the_truth(view.name, rendering, truth, scores)
+                self.shown[f"held-out/{row:04d}"] = beside_the_truth(
+                    view.name,
+                    rendering,
+                    truth,
+                    scores,
+                    " (right half, in light fitted to the left)" if fitted else "",
+                )
         if "psnr_db" not in numbers:
             raise DataError(
                 f"{self.scene.source}: the masks of the held-out views leave no pixel to measure; "
@@ -108,9 +127,11 @@ class HeldOut:
         return {name: float(np.mean(numbers[name])) for name in names}
 
     def _scores(
-        self, rendering: Rendering, truth: Tensor, mask: Tensor | None, lpips: Any
+        self, rendering: Rendering, truth: Tensor, mask: Tensor | None, lpips: Any, first: int = 0
     ) -> dict[str, float]:
-        return scores(torch.from_numpy(rendering.colour).float() / 255, truth, mask, lpips)
+        """The scores of columns from `first` on."""
+        predicted = torch.from_numpy(rendering.colour[:, first:]).float() / 255
+        return scores(predicted, truth[:, first:], None if mask is None else mask[:, first:], lpips)
 
 
 def scores(
@@ -136,7 +157,11 @@ def scores(
 
 
 def beside_the_truth(
-    name: str, rendering: Rendering, truth: Float[Tensor, "height width 3"], scores: Mapping[str, float]
+    name: str,
+    rendering: Rendering,
+    truth: Float[Tensor, "height width 3"],
+    scores: Mapping[str, float],
+    remark: str = "",
 ) -> Picture:
     """A rendered view, its photograph, where they differ, and how far away what is seen lies."""
     exact = truth.numpy()
@@ -160,5 +185,5 @@ def beside_the_truth(
     return side_by_side(
         [Picture(pixels) for pixels in pictures],
         ["rendered", "photograph", "error, 0 to 0.2", f"depth, {near:.3g} to {far:.3g}"],
-        caption=f"held-out view {name}: {said}",
+        caption=f"held-out view {name}: {said}{remark}",
     )

@@ -27,11 +27,13 @@ class Loaded:
     """The step that the last stage's weights are of."""
     device: torch.device
     precision: Precision
+    whole: Any = None
+    """What independent stages are together, where that is what was opened; `tasks` is then empty."""
 
     @property
     def task(self) -> Any:
-        """The last stage's task: what the recipe is about."""
-        return next(reversed(self.tasks.values()))
+        """The last stage's task, or the whole of independent ones: what the recipe is about."""
+        return self.whole or next(reversed(self.tasks.values()))
 
     @property
     def model(self) -> nn.Module:

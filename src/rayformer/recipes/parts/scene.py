@@ -25,10 +25,11 @@ from rayformer.data.scenes.record import read_record, write_record
 from rayformer.data.scenes.scene import Scene, SceneConfig, Split
 from rayformer.engine.task import Group, Setting
 from rayformer.fields.parts.moved_cameras import MovedCameras, move_rays, turned
-from rayformer.fields.parts.scene_field import ChangingField, SceneField
+from rayformer.fields.parts.scene_field import AppearingField, ChangingField, SceneField
 from rayformer.geometry.cameras import Camera
 from rayformer.geometry.rays import Rays
 from rayformer.recipes.parts.held_out import HeldOut, Measuring, Render
+from rayformer.recipes.parts.light import fitted_to_half, wild_pictures
 from rayformer.recipes.parts.scene_view import Window, render_camera
 from rayformer.runs.pictures import Picture
 
@@ -57,6 +58,10 @@ class SceneTraining(Measuring):
     GPU."""
     validation_rays: int = 4096
     """Held-out pixels measured while training, the same each time."""
+    held_out_light: Literal["half", "first", "usual"] = "half"
+    """Of fields that know the light of each photograph, how held-out ones are measured: half fits the light
+    to their left halves and judges the right ones; first and usual take whole views, in the light of the
+    first training photograph, or in the mean of all."""
     move_cameras: bool = False
     """Learn a small turn and shift of every training camera with the field, for poses that are not exact.
     Held-out views are then measured twice: at their given poses, and at poses fitted to them."""
@@ -145,6 +150,21 @@ class SceneTask:
         model = self.model.field if isinstance(self.model, MovedCameras) else self.model
         return model  # type: ignore[return-value]  # a module that is a field too
 
+    @property
+    def _appearing(self) -> AppearingField | None:
+        """The field, if it learns the light of each photograph."""
+        field = self.field
+        return field if isinstance(field, AppearingField) and field.code_size else None
+
+    @property
+    def _lit(self) -> SceneField:
+        """The field in the light that views without a code of their own are seen in."""
+        field = self._appearing
+        if field is None:
+            return self.field
+        first = self.options.held_out_light == "first"
+        return field.in_light(field.code_of(0) if first else field.usual_code())
+
     @cached_property
     def store(self) -> PixelStore:
         return filled_store(self.scene, "train")
@@ -231,18 +251,26 @@ class SceneTask:
         store = self._held_out
         index = torch.randint(len(store), (self.options.validation_rays,), generator=generator)
         whole = self._piece(store, index, torch.tensor([self.window.background]).expand(len(index), 3))
-        error = 0.0
+        error, lit = 0.0, self._lit
         for piece in RayBatch(whole, self._rays_at_once).split():
             piece = piece.to(self.device)
-            seen = self.field.render(piece.rays, piece.background)
+            seen = lit.render(piece.rays, piece.background)
             error += (seen.colour.clamp(0, 1) - piece.colours).square().sum().item()
         return {"psnr_db": -10 * np.log10(max(error / (3 * len(index)), 1e-12)).item()}
 
     def _measure(self) -> dict[str, float]:
+        lit, fits = self._lit, self._appearing and self.options.held_out_light == "half"
         return self._views.measure(
-            lambda camera: render_camera(self.field, camera, self.window, self.device),
+            lambda camera: render_camera(lit, camera, self.window, self.device),
             self._at_fitted_poses if self.options.move_cameras else None,
+            self._in_fitted_light if fits else None,
         )
+
+    def _in_fitted_light(self, alone: Scene) -> Render:
+        field = self._appearing
+        assert field is not None, "only a field that knows of light has one fitted"
+        lit = field.in_light(fitted_to_half(field, alone, self.window, self.device, self.seed))
+        return lambda camera: render_camera(lit, camera, self.window, self.device)
 
     def _at_fitted_poses(self, alone: Scene, camera: Camera) -> Mapping[str, Render]:
         fitted = self._fitted(alone, camera)
@@ -277,7 +305,9 @@ class SceneTask:
     def pictures(self) -> dict[str, Picture]:
         if not self._views.shown:
             self._measure()
-        return self._views.shown
+        if not isinstance(self.field, AppearingField):
+            return self._views.shown
+        return self._views.shown | wild_pictures(self.field, self.scene, self.window, self.device)
 
 
 def scene_groups(

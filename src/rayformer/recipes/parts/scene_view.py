@@ -4,10 +4,12 @@ Rendering      one picture: colour as bytes, depth in scene units
 Window         what a camera needs to know of a scene: where rays begin and end, what is behind, NDC or
                not
 render_camera  any field, any camera, any size of picture in bounded memory
+code_named     the light of a training photograph, by its name
 SceneView      what `rayformer render` and the viewer ask: the usual flights, and the picture of a camera
 view_of        the SceneView of an opened run, whichever field it trained
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,11 +18,17 @@ import torch
 from jaxtyping import Float, UInt8
 
 from rayformer.core.errors import ConfigError, did_you_mean
-from rayformer.data.scenes.scene import Scene
+from rayformer.data.scenes.scene import Scene, View
 from rayformer.engine.precision import Precision
-from rayformer.fields.parts.scene_field import PictureMaker, RoundedField, SceneField
+from rayformer.fields.parts.scene_field import (
+    AppearingField,
+    LitPictures,
+    PictureMaker,
+    RoundedField,
+    SceneField,
+)
 from rayformer.geometry.cameras import Camera
-from rayformer.geometry.paths import keyframes, orbit, spiral, through
+from rayformer.geometry.paths import along, keyframes, orbit, spiral, through
 from rayformer.geometry.rays import Rays, camera_rays
 from rayformer.recipes.parts.open import Loaded
 
@@ -98,7 +106,29 @@ def rays_at_once(field: SceneField, device: torch.device) -> int:
     return max(1, SAMPLES_AT_ONCE.get(device.type, 2**20) // field.samples_per_ray)
 
 
-PATHS = ("orbit", "spiral", "test")
+def code_named(field: AppearingField, views: Sequence[View], name: str) -> Float[torch.Tensor, "features"]:
+    """The code of the training view called `name`, which may be its file's name alone, without the suffix
+    too. Raises ConfigError for a name of none of `views`, or of several."""
+    for called in (str, _file_name, _stem):
+        rows = [row for row, view in enumerate(views) if view.scale == 1 and called(view.name) == name]
+        if len(rows) == 1:
+            return field.code_of(rows[0])
+    raise ConfigError(
+        f"--light must name a photograph that the run was trained on, but {name!r} is none of its "
+        f"{len(views)}.{did_you_mean(name, [view.name for view in views])}\n"
+        f"They are called as {views[0].name} is, and listed in assets/scene.json of the run."
+    )
+
+
+def _file_name(name: str) -> str:
+    return name.rpartition("/")[2]
+
+
+def _stem(name: str) -> str:
+    return _file_name(name).rpartition(".")[0]
+
+
+PATHS = ("orbit", "spiral", "along", "test", "still")
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,9 +137,12 @@ class SceneView:
     window: Window
     device: torch.device
     precision: Precision
+    usual: str | None = None
+    """The usual flight, if not the one that suits most scenes."""
 
     def cameras(self, path: str, frames: int = 120, size: tuple[int, int] | None = None) -> list[Camera]:
-        """The cameras of a flight: orbit, spiral, test (through the held-out poses), or a camera-path file.
+        """The cameras of a flight: orbit, spiral, along (down the street that the cameras went), test
+        (through the held-out poses), still (at the first of them), or a camera-path file.
 
         `size` is (width, height) in pixels; without it, that of the first training view. Raises ConfigError
         for an unknown path and DataError for a broken file.
@@ -122,9 +155,14 @@ class SceneView:
             return [replace(usual, pose=pose) for pose in orbit(poses, frames)]
         if path == "spiral":
             return [replace(usual, pose=pose) for pose in spiral(poses, frames, scene.near, scene.far)]
+        if path == "along":
+            return [replace(usual, pose=pose) for pose in along(poses, frames)]
         if path == "test":
             held_out = torch.stack([view.camera.pose for view in scene.split("test") or views])
             return [replace(usual, pose=pose) for pose in through(held_out, frames)]
+        if path == "still":
+            stands = (scene.split("test") or views)[0].camera
+            return [_pinhole(stands, size)] * frames
         if Path(path).suffix != ".json":
             raise ConfigError(
                 f"--path must be {', '.join(PATHS)} or a camera-path file (.json), but is "
@@ -137,11 +175,43 @@ class SceneView:
     @property
     def usual_path(self) -> str:
         """The flight that suits the scene: before it where all photographs face it, else around it."""
+        if self.usual:
+            return self.usual
         return "spiral" if self.window.scene.forward_facing else "orbit"
 
     def fps(self, path: str) -> float | None:
         """Frames per second as a camera-path file has it; None for the usual flights."""
         return None if path in PATHS else keyframes(Path(path), (1, 1)).fps
+
+    def in_lights(self, names: Sequence[str], frames: int) -> list["SceneView"]:
+        """The same for each of so many frames, in the light of one training photograph, or passing evenly
+        from that of the first through all others to that of the last.
+
+        Raises ConfigError where the field has one light only, and for a name of no training photograph.
+        """
+        field, train = self.field, self.window.scene.split("train")
+        with torch.no_grad():
+            if isinstance(field, LitPictures):
+                codes = torch.stack([field.code_named(name) for name in names])
+            elif isinstance(field, AppearingField) and field.code_size:
+                codes = torch.stack([code_named(field, train, name) for name in names])
+            else:
+                raise _one_light()
+        place = torch.linspace(0, len(names) - 1, frames, device=codes.device)
+        before = place.long().clamp(max=max(len(names) - 2, 0))
+        share = (place - before)[:, None]
+        passing = codes[before] * (1 - share) + codes[(before + 1).clamp(max=len(names) - 1)] * share
+        return [replace(self, field=field.in_light(code)) for code in passing]
+
+    def at_exposure(self, exposure: float) -> "SceneView":
+        """The same as photographs of that exposure show it, in the data's units. Raises ConfigError where the
+        run learned nothing of exposures."""
+        if not isinstance(self.field, LitPictures):
+            raise ConfigError(
+                "--exposure asks how bright photographs are, which this run did not learn apart from the "
+                "scene.\nTrain blocknerf, on data that know the exposure of each photograph."
+            )
+        return replace(self, field=self.field.at(exposure))
 
     def picture(self, camera: Camera) -> Rendering:
         with self.precision.autocast():
@@ -151,6 +221,13 @@ class SceneView:
 def view_of(loaded: Loaded) -> SceneView:
     task = loaded.task
     return SceneView(task.field, task.window, loaded.device, loaded.precision)
+
+
+def _one_light() -> ConfigError:
+    return ConfigError(
+        "--light asks for the light of a photograph, but this run learned one light for all of them.\n"
+        "Train nerfw, with model.appearance, to tell them apart."
+    )
 
 
 def _pinhole(camera: Camera, size: tuple[int, int] | None) -> Camera:

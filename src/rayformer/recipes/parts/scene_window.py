@@ -21,6 +21,7 @@ from rayformer.data.scenes.pixels import load_view
 from rayformer.data.scenes.read import read_scene
 from rayformer.data.scenes.scene import Scene, SceneConfig, View
 from rayformer.engine.task import Task
+from rayformer.fields.parts.scene_field import PictureMaker
 from rayformer.geometry.cameras import Camera
 from rayformer.geometry.poses import average_up, focus_point
 from rayformer.recipes.parts.open import Loaded
@@ -49,6 +50,7 @@ NOBODY_S = 10.0
 def show_of(view: SceneView, title: str, draw: Callable[[Camera, Style], Drawn] | None = None) -> Show:
     """Everything that a window shows of a scene. `draw` stands in for the view's own pictures."""
     scene, window = view.window.scene, view.window
+    whole = isinstance(view.field, PictureMaker)  # networks that see pixels beside each other
     views = scene.split("train") or scene.views
     poses = torch.stack([taken.camera.pose for taken in views])
     places = np.linspace(0, len(views) - 1, min(MOST_PHOTOS, len(views))).astype(int)
@@ -68,7 +70,8 @@ def show_of(view: SceneView, title: str, draw: Callable[[Camera, Style], Drawn] 
         up=average_up(poses).float(),
         near=float(scene.near),
         far=float(scene.far),
-        has_range=not window.ndc,
+        has_range=not (window.ndc or whole),
+        whole=whole,
         unit=spread if spread > 0 else float(scene.far) / 4,
         normalisation=scene.normalisation,
     )

@@ -1,0 +1,162 @@
+"""Block-NeRF (Tancik et al. 2022, arXiv:2202.05263): a street of any length, as fields that share it.
+
+rayformer train blocknerf --data town
+rayformer train blocknerf --data town --smoke
+rayformer render runs/town --path along
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+from rayformer.core.seeds import seeded
+from rayformer.data.scenes.scene import Scene, SceneConfig
+from rayformer.encodings.hash_grid import HashGridConfig
+from rayformer.engine.plan import Optim, Plan, Schedule
+from rayformer.engine.task import Chain, Group, Recipe, Setting, Stage
+from rayformer.fields.blocknerf import Block, BlockConfig, StreetConfig
+from rayformer.fields.ngp import NGPConfig
+from rayformer.fields.parts.occupancy import OccupancyConfig
+from rayformer.kernels.warm_up import warm_up
+from rayformer.recipes.ngp import as_fine_as_pixels
+from rayformer.recipes.ngp import groups as ngp_groups
+from rayformer.recipes.parts.field_space import SpaceConfig, fitted_scene, open_space
+from rayformer.recipes.parts.open import Loaded
+from rayformer.recipes.parts.scene import SceneTraining, open_scene, scene_groups
+from rayformer.recipes.parts.scene_export import SCENE_EXPORTS
+from rayformer.recipes.parts.scene_view import SceneView
+from rayformer.recipes.parts.street import (
+    BlockPlan,
+    BlocksConfig,
+    BlockTask,
+    StreetPlan,
+    StreetTask,
+    block_scene,
+    open_street,
+    root_of,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BlockNeRFRecipe:
+    data: SceneConfig = SceneConfig(source="town")
+    blocks: BlocksConfig = BlocksConfig()
+    space: SpaceConfig = SpaceConfig()
+    model: NGPConfig = NGPConfig()
+    block: BlockConfig = BlockConfig()
+    street: StreetConfig = StreetConfig()
+    scene: SceneTraining = SceneTraining(rays=4096, samples=2**15, samples_at_once=2**18, ndc="off")
+    plan: Plan = Plan(
+        minutes=1.0,
+        steps=20_000,
+        optim=Optim(rate=2e-2, betas=(0.9, 0.99), eps=1e-15),
+        schedule=Schedule(kind="cosine", final=0.02, warmup_steps=50, warmup_from=0.1),
+        log_every=20,
+        evaluate_every=500,
+        save_every=500,
+        prefetch=0,  # how many rays a step takes is found out just before it
+    )
+
+
+DEFAULT = BlockNeRFRecipe()
+
+SMOKE = BlockNeRFRecipe(
+    data=SceneConfig(source="town", width=48),
+    blocks=BlocksConfig(count=2),
+    model=NGPConfig(
+        grid=HashGridConfig(levels=6, finest=256, log2_rows=14),
+        occupancy=OccupancyConfig(cells=32, asked=8192),
+        steps_across=96,
+    ),
+    block=BlockConfig(visibility_width=32, visibility_depth=2),
+    street=StreetConfig(align_steps=30, align_rays=256),
+    scene=SceneTraining(
+        rays=1024,
+        samples=2**14,
+        samples_at_once=2**18,
+        ndc="off",
+        test_views=6,
+        shown_views=2,
+        validation_rays=512,
+    ),
+    plan=Plan(
+        steps=120,
+        optim=Optim(rate=2e-2, betas=(0.9, 0.99), eps=1e-15),
+        schedule=Schedule(kind="cosine", final=0.05),
+        evaluate_every=0,
+        save_every=60,
+        prefetch=0,
+    ),
+)
+
+
+def build(config: BlockNeRFRecipe, setting: Setting) -> Chain:
+    scene, data = open_scene(config.data, config.scene, setting)
+    plan, remarks = open_street(scene, config.blocks, config.block, setting)
+    chosen = plan.chosen(config.blocks.only)
+    root_of(chosen, scene, config.street)  # refused now, and not when all is trained
+    if setting.training:
+        ready = warm_up(
+            setting.device, (config.model.grid.features,), contracted=config.space.kind != "box",
+            cone=config.model.cone, of_places=config.scene.move_cameras,
+        )  # fmt: skip
+        remarks = [*remarks, str(ready)]
+
+    def task(block: BlockPlan) -> BlockTask:
+        return block_task(config, scene, plan, block, setting)
+
+    def whole(finished: Mapping[str, Any]) -> StreetTask:
+        tasks = [finished[block.name] for block in chosen]
+        return StreetTask(chosen, plan, tasks, scene, config.street, config.scene, setting)
+
+    stages = [
+        Stage(
+            name=block.name,
+            task=lambda _, block=block: task(block),
+            plan=config.plan,
+            groups=scene_groups(config.scene, groups),
+        )
+        for block in chosen
+    ]
+    data = data | {"remarks": [*data["remarks"], *remarks]}
+    return Chain(stages=stages, data=data, independent=True, whole=whole)
+
+
+def block_task(
+    config: BlockNeRFRecipe, scene: Scene, plan: StreetPlan, block: BlockPlan, setting: Setting
+) -> BlockTask:
+    """One block, in a cube of its own: its radius about its centre as it is, all else contracted."""
+    here = block_scene(scene, block.site)
+    space = replace(config.space, half=config.space.half or block.site.radius)
+    place = open_space(
+        here, space, False, config.model.occupancy.cells, setting, block.site.centre, f"space-{block.name}"
+    )
+    here = fitted_scene(here, place.space, space)
+    with seeded(setting.seed, "model", block.name):
+        model = Block(config.block, as_fine_as_pixels(config.model, place), place.space, block.photographed)
+    if place.open_cells is not None:
+        model.trunk.occupancy.hide(place.open_cells)
+    return BlockTask(model, plan, here, config.scene, config.data.background == "random", setting)
+
+
+def groups(names: list[str]) -> list[Group]:
+    """Those of the trunk, and the codes: few steps touch each of them, and nothing pulls them to zero."""
+    codes = tuple(name for name in names if "codes." in name)
+    rest = ngp_groups([name for name in names if name not in codes])
+    return [*rest, Group("codes", codes, decay=0.0)] if codes else rest
+
+
+def view_of(loaded: Loaded) -> SceneView:
+    """The whole street; or one block, in its usual light, where a stage is opened or trains."""
+    task = loaded.task
+    return SceneView(task.field, task.window, loaded.device, loaded.precision, usual="along")
+
+
+RECIPE = Recipe(
+    default=DEFAULT,
+    smoke=SMOKE,
+    build=build,
+    render=view_of,
+    exports={name: SCENE_EXPORTS[name] for name in ("cameras", "safetensors")},
+    may_change=("blocks.only", *(f"street.{field.name}" for field in fields(StreetConfig))),
+)
