@@ -383,6 +383,7 @@ def test_a_picture_is_the_same_every_time():
 # ---------------------------------------------------------------- learning
 
 
+@pytest.mark.slow
 def test_a_volume_and_its_networks_learn_two_views():
     """Alike but for a tint, which only the place of the camera tells: who does not look at the volume is off
     by 0.083 at best."""

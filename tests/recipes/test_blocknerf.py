@@ -27,7 +27,7 @@ from rayformer.geometry.poses import look_at
 from rayformer.recipes.blocknerf import RECIPE, BlockNeRFRecipe, groups
 from rayformer.recipes.open_run import evaluate, open_run, train
 from rayformer.recipes.parts.scene import SceneTraining
-from rayformer.recipes.parts.street import BlocksConfig, block_scene, plan_street, positions
+from rayformer.recipes.parts.street_plan import BlocksConfig, block_scene, plan_street, positions
 from rayformer.runs.run import Run
 
 TINY = BlockNeRFRecipe(

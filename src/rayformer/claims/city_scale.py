@@ -20,7 +20,7 @@ from rayformer.claims.claim import Cell, Claim, Measured, Verdict
 from rayformer.claims.scenes import render_view
 from rayformer.recipes.blocknerf import RECIPE, BlockNeRFRecipe
 from rayformer.recipes.open_run import open_run
-from rayformer.recipes.parts.street import BlocksConfig
+from rayformer.recipes.parts.street_plan import BlocksConfig
 from rayformer.runs.pictures import Picture, side_by_side
 
 LENGTHS = (4, 8, 16)

@@ -95,6 +95,8 @@ class Claim:
     judge: Callable[[Mapping[str, Measured]], Verdict]
     draw: Callable[[Mapping[str, Measured]], Mapping[str, Picture]]
     seeds: tuple[int, ...] = (0,)
+    measure: Callable[[Path], Mapping[str, float]] | None = None
+    """What else to measure of a finished run, for the table: its speed, its size."""
 
     def reproduce(
         self, smoke: bool = False, out: Path | None = None, seeds: Sequence[int] | None = None
@@ -107,7 +109,9 @@ class Claim:
         named = f"{time.strftime('%Y-%m-%d-%H%M')}-{self.name}{'-smoke' if smoke else ''}"
         folder = out or Path("runs") / named
         seeds = tuple(seeds or (self.seeds[:1] if smoke else self.seeds))
-        measured = {cell.name: _measured(cell, folder, seeds, smoke) for cell in self.cells(smoke)}
+        measured = {
+            cell.name: _measured(cell, folder, seeds, smoke, self.measure) for cell in self.cells(smoke)
+        }
         for name, picture in self.draw(measured).items():
             save_png(folder / f"{self.name}-{name}.png", picture)
         outcome = ClaimOutcome(self, folder, measured, self.judge(measured), smoke)
@@ -116,7 +120,13 @@ class Claim:
         return outcome
 
 
-def _measured(cell: Cell, folder: Path, seeds: tuple[int, ...], smoke: bool) -> Measured:
+def _measured(
+    cell: Cell,
+    folder: Path,
+    seeds: tuple[int, ...],
+    smoke: bool,
+    more: Callable[[Path], Mapping[str, float]] | None,
+) -> Measured:
     runs, results = [], []
     for seed in seeds:
         path = folder / f"{cell.name.replace(' ', '-')}-seed{seed}"
@@ -139,7 +149,7 @@ def _measured(cell: Cell, folder: Path, seeds: tuple[int, ...], smoke: bool) -> 
                 raise KeyboardInterrupt
             done = outcome.result
         runs.append(path)
-        results.append(done)
+        results.append({**done, **(more(path) if more else {})})
     return Measured(cell, tuple(runs), tuple(results))
 
 

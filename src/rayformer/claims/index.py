@@ -93,6 +93,14 @@ ENTRIES = (
         "loses quality, and aligned codes close the seams between them",
         minutes=35,
     ),
+    Entry(
+        name="view-synthesis",
+        module="rayformer.claims.view_synthesis",
+        paper="the systems' own papers; no paper has them all on one scene",
+        statement="in the same few minutes, fields that keep what they know of a place near it beat one "
+        "network for all of space, which beats a volume drawn by networks",
+        minutes=22,
+    ),
 )
 
 

@@ -25,16 +25,8 @@ from rayformer.recipes.parts.open import Loaded
 from rayformer.recipes.parts.scene import SceneTraining, open_scene, scene_groups
 from rayformer.recipes.parts.scene_export import SCENE_EXPORTS
 from rayformer.recipes.parts.scene_view import SceneView
-from rayformer.recipes.parts.street import (
-    BlockPlan,
-    BlocksConfig,
-    BlockTask,
-    StreetPlan,
-    StreetTask,
-    block_scene,
-    open_street,
-    root_of,
-)
+from rayformer.recipes.parts.street import BlockTask, StreetTask, root_of
+from rayformer.recipes.parts.street_plan import BlockPlan, BlocksConfig, StreetPlan, block_scene, open_street
 
 
 @dataclass(frozen=True, kw_only=True)
