@@ -1,7 +1,7 @@
 """From a recipe's name to a run and back to a model: chains, resumes, starts from given weights, refusals."""
 
 import signal
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +10,9 @@ from safetensors.torch import save_file
 
 from rayformer.core.config import from_plain, to_plain
 from rayformer.core.errors import ConfigError, DataError, RunError
+from rayformer.data.scenes.scene import SceneConfig
+from rayformer.data.shapes.shape import ShapeConfig
+from rayformer.data.signals.signal import SignalConfig
 from rayformer.engine.chain import best_weights
 from rayformer.engine.plan import Optim
 from rayformer.recipes import index, open_run
@@ -230,3 +233,20 @@ def test_the_config_in_run_yaml_is_the_one_asked_for(tmp_path):
     assert manifest["defaults"] == to_plain(CONFIG)
     assert manifest["smoke"] is True
     assert "from" not in manifest
+
+
+@pytest.mark.parametrize(
+    "data", [SceneConfig(source="demo"), SignalConfig(source="text-2"), ShapeConfig(source="demo")]
+)
+def test_a_name_of_drawn_data_is_no_folder_of_that_name(data, tmp_path, monkeypatch):
+    """`--data town --out town` must not read the run that it is about to write."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / data.source).mkdir()
+
+    @dataclass(frozen=True)
+    class Config:
+        data: object
+
+    assert open_run._with_whole_path(Config(data)).data.source == data.source
+    elsewhere = open_run._with_whole_path(Config(replace(data, source=f"./{data.source}")))
+    assert elsewhere.data.source == str(tmp_path / data.source)

@@ -8,7 +8,7 @@ Measured on one thread of two busy cores of an AMD EPYC with AVX512-BF16, Novemb
 
     rayformer train deepvoxels --data demo --smoke --data.width 64 --model.cells 20 --model.features 12 --plan.steps 1500
 
-    1,500 steps, about 3 minutes of processor time: 22.5 dB, SSIM 0.840 on 4 held-out views. The smoke size, at
+    1,500 steps, about 4 minutes of processor time: 22.5 dB, SSIM 0.840 on 4 held-out views. The smoke size, at
     48 px: 19.3 dB after 400 steps, half a minute of processor time. The paper's are 28.0 to 33.5 dB on its own
     four scenes at 512 px, after 400 epochs on a GPU.
 """  # noqa: E501

@@ -31,6 +31,9 @@ from rayformer.recipes.parts.scene_view import view_of
 
 NERF_RATE = 1 / 60
 """What the plan's learning rate, which is one for hash grids, is multiplied by for the trunk nerf."""
+PASSERS_RATE = 1 / 30
+"""And, on the trunk ngp, for what passes by: a network that is as quick as a table takes the scene for
+something that passes before the table has learned it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,7 +139,7 @@ def _chain(
             model = _field(config.model, place, views)
         return SceneTask(model, scene, training, config.data.background == "random", setting)
 
-    groups = scene_groups(training, _of_nerf if place is None else ngp.groups)
+    groups = scene_groups(training, _of_nerf if place is None else _of_ngp)
     stage = Stage(name="nerfw", task=task, plan=config.plan, groups=groups)
     return Chain(stages=[stage], data=data | {"remarks": remarks})
 
@@ -152,6 +155,12 @@ def _field(model: NeRFWModel, place: FieldSpace | None, views: int) -> WildField
 
 def _of_nerf(names: list[str]) -> list[Group]:
     return [Group("networks", tuple(names), rate=NERF_RATE)]
+
+
+def _of_ngp(names: list[str]) -> list[Group]:
+    passers = tuple(name for name in names if name.startswith("head."))
+    rest = ngp.groups([name for name in names if name not in passers])
+    return [*rest, Group("passers", passers, rate=PASSERS_RATE)] if passers else rest
 
 
 def _about_light(config: NeRFWRecipe) -> list[str]:

@@ -224,9 +224,10 @@ def _run_of(name: str, asked: Mapping[str, Any], out: Path | None, resume: Path 
 
 def _with_whole_path(config: Any) -> Any:
     """The config with its data source as an absolute path, so that a run can be opened from any working
-    directory."""
-    source = getattr(getattr(config, "data", None), "source", None)
-    if not isinstance(source, str) or not Path(source).expanduser().exists():
+    directory. A name is no path: `--data town --out town` does not read what it is about to write."""
+    data = getattr(config, "data", None)
+    source = getattr(data, "source", None)
+    if not isinstance(source, str) or getattr(data, "named", False) or not Path(source).expanduser().exists():
         return config
     return replace(config, data=replace(config.data, source=str(Path(source).expanduser().resolve())))
 

@@ -55,7 +55,7 @@ SMOKE = VoxelsRecipe(
     plan=replace(DEFAULT.plan, steps=200, evaluate_every=100, save_every=100),
 )
 
-RATES = {"plenoxels": (1.0, 0.2), "dvgo": (1.0, 1.0), "table": (1.0, 0.2)}
+RATES = {"plenoxels": (1.0, 0.2), "dvgo": (1.0, 0.3), "table": (1.0, 0.2)}
 """How fast density and colour learn, as shares of the plan's rate."""
 
 

@@ -88,11 +88,11 @@ def read_scene(
 
 
 def _find(source: str) -> Path:
+    if drawn.is_drawn(source):
+        return drawn.drawn_scene(source)
     path = Path(source).expanduser()
     if path.exists():
         return path
-    if drawn.is_drawn(source):
-        return drawn.drawn_scene(source)
     raise DataError(
         f"data.source: there is no folder or file {source!r}, and no drawn scene of that name."
         f"{did_you_mean(source, drawn.NAMES)}\n"

@@ -19,6 +19,7 @@ from jaxtyping import Float, UInt8
 
 from rayformer.core.errors import ConfigError
 from rayformer.data.scenes.capture import Split
+from rayformer.data.scenes.drawn import is_drawn
 from rayformer.data.scenes.perturb import Harm, Perturbation
 from rayformer.geometry.cameras import Camera
 from rayformer.geometry.ndc import ndc_rays
@@ -66,6 +67,11 @@ class SceneConfig:
     """Where rays begin, in scene units from the camera; none takes what the data or their cameras suggest."""
     far: float | None = None
     """Where rays end, in scene units from the camera; none takes what the data or their cameras suggest."""
+
+    @property
+    def named(self) -> bool:
+        """Whether the source is the name of a drawn scene, and no path."""
+        return is_drawn(self.source)
 
     def __post_init__(self):
         for name, least in [("width", 1), ("holdout_every", 2), ("validation", 0), ("views", 1)]:

@@ -20,13 +20,12 @@ from torch import Tensor
 
 from rayformer.core.errors import DataError, MissingExtra, did_you_mean
 from rayformer.data.shapes.knot import rope_knot
-from rayformer.data.shapes.shape import INSIDE, Shape, ShapeConfig, framed
+from rayformer.data.shapes.shape import INSIDE, NAMES, Shape, ShapeConfig, framed
 from rayformer.geometry.mesh import Mesh
 from rayformer.geometry.similarity import Similarity
 from rayformer.kernels.triangles import Triangles
 
 SUFFIXES = (".obj", ".ply", ".stl", ".glb", ".off")
-DRAWN = {"demo": rope_knot}
 FLAT = 1e-7
 """What encloses less than this share of its diagonal's cube encloses nothing."""
 SLIVER = 1e-14
@@ -40,8 +39,8 @@ def read_shape(config: ShapeConfig, frame: Similarity | None = None) -> Shape:
     area, encloses nothing, or has holes where those are refused; for a folder with none or several meshes.
     Raises MissingExtra without trimesh, which drawn shapes do without.
     """
-    if config.source in DRAWN:
-        mesh, form, name = DRAWN[config.source](), "drawn", config.source
+    if config.named:
+        mesh, form, name = rope_knot(), "drawn", config.source
     else:
         path = _one_file(Path(config.source).expanduser())
         mesh, form, name = _read_file(path), path.suffix.lower().removeprefix("."), str(path)
@@ -90,9 +89,9 @@ def _one_file(path: Path) -> Path:
         raise DataError(f"{path} holds no mesh: none of its files ends in {_spelled()}.")
     if not path.exists():
         raise DataError(
-            f"{path}: there is no such file or folder.{did_you_mean(str(path), DRAWN)}\n"
+            f"{path}: there is no such file or folder.{did_you_mean(str(path), NAMES)}\n"
             f"--data takes a mesh ({_spelled()}), a folder that holds one, or one drawn here: "
-            f"{', '.join(DRAWN)}."
+            f"{', '.join(NAMES)}."
         )
     if path.suffix.lower() not in SUFFIXES:
         raise DataError(f"{path} is no mesh that can be read: the name of one ends in {_spelled()}.")

@@ -21,6 +21,8 @@ from rayformer.geometry.mesh import Mesh
 from rayformer.geometry.similarity import Similarity
 from rayformer.kernels.triangles import Triangles
 
+NAMES = ("demo",)
+"""What data.source can name."""
 INSIDE = 0.5
 """The winding number from which on a place is inside."""
 
@@ -34,6 +36,11 @@ class ShapeConfig:
     open: Literal["winding", "refuse"] = "winding"
     """What becomes of a mesh that has holes or passes through itself. winding: inside is what its triangles
     go round more than half, which puts a smooth lid on a hole. refuse: it is not trained on."""
+
+    @property
+    def named(self) -> bool:
+        """Whether the source is the name of a drawn shape, and no path."""
+        return self.source in NAMES
 
     def __post_init__(self):
         if not 0.05 <= self.fill <= 0.95:

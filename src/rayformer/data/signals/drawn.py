@@ -123,6 +123,8 @@ SHIPPED = {
     "coffee": ("skimage", "data/coffee.png"),
     "rocket": ("skimage", "data/rocket.jpg"),
 }
+NAMES = (*DRAWN, "phantom", *SHIPPED)
+"""What data.source can name: phantom is the section of a head, drawn in `phantom`."""
 
 
 def shipped_picture(name: str) -> Path:

@@ -9,14 +9,13 @@ Each step that decides something says so in `Signal.remarks`.
 """
 
 import hashlib
-import re
 from pathlib import Path
 
 import numpy as np
 
 from rayformer.core.errors import ConfigError, DataError, did_you_mean
 from rayformer.data.scenes.capture import IMAGE_SUFFIXES, images_in
-from rayformer.data.signals.drawn import DRAWN, SHIPPED, SOUND_RATE, TONES, VIDEO_RATE, shipped_picture
+from rayformer.data.signals.drawn import DRAWN, NAMES, SHIPPED, SOUND_RATE, TONES, VIDEO_RATE, shipped_picture
 from rayformer.data.signals.files import read_frames, read_picture_values, read_sound, read_video, scaled_down
 from rayformer.data.signals.phantom import HEAD, section, shadows
 from rayformer.data.signals.signal import Kind, Shadows, Shape, Signal, SignalConfig
@@ -25,7 +24,6 @@ SOUNDS = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".m4a", ".aac")
 PHANTOM_SIZE = 128
 FEWEST = {"picture": 4, "sound": 16, "video": 2, "tomogram": 16}
 """Samples that a signal needs along every axis."""
-NAMES = (*DRAWN, "phantom", *SHIPPED)
 
 
 def read_signal(config: SignalConfig) -> Signal:
@@ -36,9 +34,9 @@ def read_signal(config: SignalConfig) -> Signal:
     package that is not installed.
     """
     remarks: list[str] = []
-    named = re.fullmatch(r"([a-z]+)(?:-(\d+))?", config.source)
-    if named and named[1] in NAMES and not Path(config.source).exists():
-        return _named(config, named[1], int(named[2] or 1) - 1)
+    if config.named:
+        name, _, number = config.source.partition("-")
+        return _named(config, name, int(number or 1) - 1)
     path = Path(config.source).expanduser()
     if not path.exists():
         raise DataError(

@@ -12,6 +12,7 @@ pixel.
 """
 
 import math
+import re
 from dataclasses import dataclass
 from typing import Literal
 
@@ -44,6 +45,14 @@ class SignalConfig:
     held_out: bool = True
     """Learn from the even samples along every axis and measure at the odd ones; no-held-out learns from all
     and measures at the same. A section has nothing to hold out: it is learned from its shadows."""
+
+    @property
+    def named(self) -> bool:
+        """Whether the source is the name of a drawn or shipped signal, and no path."""
+        from rayformer.data.signals.drawn import NAMES  # which are signals themselves
+
+        known = re.fullmatch(r"([a-z]+)(-\d+)?", self.source)
+        return known is not None and known[1] in NAMES
 
     def __post_init__(self):
         for name, least in [("width", 1), ("frames", 1), ("angles", 2)]:

@@ -21,7 +21,7 @@ from torch import Generator, Tensor
 from rayformer.core.errors import ConfigError, DataError, MissingExtra, RunError
 from rayformer.core.losses import Losses
 from rayformer.core.seeds import generator as stream
-from rayformer.data.shapes.read import DRAWN, read_shape
+from rayformer.data.shapes.read import read_shape
 from rayformer.data.shapes.samples import Samples, about_surface, in_cube, joined, on_surface
 from rayformer.data.shapes.shape import Shape, ShapeConfig
 from rayformer.engine.task import Setting
@@ -289,7 +289,7 @@ def open_shape(config: ShapeConfig, setting: Setting) -> tuple[Frame, Callable[[
 
 def _manifest(shape: Shape) -> dict[str, Any]:
     counts = {"vertices": len(shape.mesh.vertices), "faces": len(shape.mesh.faces)}
-    kind = "drawn shape" if shape.source in DRAWN else f".{shape.format} mesh"
+    kind = "drawn shape" if shape.format == "drawn" else f".{shape.format} mesh"
     told = f"{kind}: {counts['faces']:,} triangles"
     return {
         "source": shape.source, "format": shape.format, "fingerprint": shape.fingerprint, **counts,
