@@ -154,6 +154,9 @@ def test_the_loss_is_equation_13_of_what_the_rays_meet(trunk):
         _, seen = made._passes(rays, behind, generator(1))
     beta = seen.doubt + 0.2
     error = (seen.colour(behind) - truth).square().mean(dim=-1)
+    if trunk == "ngp":  # which has a straight line instead of the square beyond 0.1
+        away = (seen.colour(behind) - truth).abs()
+        error = torch.where(away < 0.1, away**2, 0.2 * away - 0.01).mean(dim=-1)
     torch.testing.assert_close(terms["colour"], (error / (2 * beta**2)).mean())
     torch.testing.assert_close(terms["log_beta"], beta.log().mean())
     torch.testing.assert_close(terms["passing"], 0.5 * seen.density.mean())

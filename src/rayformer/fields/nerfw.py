@@ -67,7 +67,8 @@ class NeRFW(WildField):
             return self.trunk.loss(rays, colours, background, generator, self.looks(rays))
         first, seen = self._passes(rays, background, generator)
         terms = {"coarse": squared_error(first.colour, colours) / 2}
-        terms |= doubted_error(seen, colours, background, self.config.beta_min, self.config.transient_weight)
+        error = (seen.colour(background) - colours).square().mean(dim=-1)
+        terms |= doubted_error(seen, error, self.config.beta_min, self.config.transient_weight)
         return Losses(total=torch.stack(list(terms.values())).sum(), terms=terms)
 
     def meets(self, rays: Rays) -> Encounter:

@@ -38,6 +38,7 @@ from rayformer.fields.parts.in_the_wild import (
 from rayformer.geometry.rays import Rays
 from rayformer.kernels.compositing import composite_packed
 from rayformer.kernels.marching import Packed, Space
+from rayformer.losses.photometric import huber_of_rays
 
 OCTAVES = 4
 """Waves by which the head knows a place: the fastest has eight periods across the cube."""
@@ -100,12 +101,14 @@ class NeRFWPacked(WildField):
         background: Float[Tensor, "rays 3"],
         generator: Generator,
     ) -> Losses:
-        """The doubted error (eq. 13), and the trunk's own loss against haze, in the proportion that it has
-        there to the error of a colour without doubt. Without what passes by, the loss of the trunk."""
+        """The doubted error (eq. 13), of the trunk's kind, which is not squared where it is large; and the
+        trunk's own loss against haze, in the proportion that it has there to the error of a colour without
+        doubt. Without what passes by, the loss of the trunk."""
         if self.head is None:
             return self.trunk.loss(rays, colours, background, generator, self.looks(rays))
         seen, packed, weights = self._meets(rays, generator)
-        terms = doubted_error(seen, colours, background, self.config.beta_min, self.config.transient_weight)
+        error = huber_of_rays(seen.colour(background), colours, self.trunk.config.huber)
+        terms = doubted_error(seen, error, self.config.beta_min, self.config.transient_weight)
         if self.trunk.config.distortion > 0:
             share = self.trunk.config.distortion / (2 * self.config.beta_min**2)
             terms["distortion"] = share * self.trunk.spread(weights, packed)

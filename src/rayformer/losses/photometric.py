@@ -27,6 +27,13 @@ def huber(
     return 2 * F.huber_loss(predicted, truth, delta=bend)
 
 
+def huber_of_rays(
+    predicted: Float[Tensor, "rays channels"], truth: Float[Tensor, "rays channels"], bend: float
+) -> Float[Tensor, "rays"]:
+    """`huber` of each ray by itself."""
+    return 2 * F.huber_loss(predicted, truth, delta=bend, reduction="none").mean(dim=-1)
+
+
 def charbonnier(
     predicted: Float[Tensor, "*batch channels"],
     truth: Float[Tensor, "*batch channels"],

@@ -152,7 +152,7 @@ def test_a_wholly_masked_view_is_passed_over_and_a_wholly_masked_scene_refused(t
 
 def test_a_reader_is_told_of_masks_and_what_becomes_of_them(tmp_path, snapshot):
     masked(tmp_path)
-    for choice in ("use", "ignore"):
+    for choice in ("use", "cut", "ignore"):
         (said,) = [text for text in read(tmp_path, masks=choice).remarks if text.startswith("masks")]
         snapshot(f"masks_{choice}", said)
 

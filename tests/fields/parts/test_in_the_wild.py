@@ -101,17 +101,16 @@ def test_without_matter_there_is_no_colour_no_doubt_and_a_finite_gradient():
 # ---------------------------------------------------------------- the loss
 
 
-def one_ray(doubt: float, density: float = 0.0, colour: float = 0.0) -> Encounter:
+def one_ray(doubt: float, density: float = 0.0) -> Encounter:
     value = lambda number: torch.tensor([number])  # noqa: E731
     return Encounter(
-        torch.full((1, 3), colour), torch.zeros(1, 3), value(doubt), value(0.0), value(1.0), value(density)
+        torch.zeros(1, 3), torch.zeros(1, 3), value(doubt), value(0.0), value(1.0), value(density)
     )
 
 
 def test_the_loss_is_that_of_equation_13_in_numbers_written_by_hand():
     """Error 0.2 in each channel, beta = 0.3 + 0.1, mean density 5 at weight 0.01."""
-    truth, background = torch.full((1, 3), 0.2), torch.zeros(1, 3)
-    terms = doubted_error(one_ray(0.3, 5.0), truth, background, beta_min=0.1, weight=0.01)
+    terms = doubted_error(one_ray(0.3, 5.0), torch.tensor([0.2**2]), beta_min=0.1, weight=0.01)
     assert terms["colour"].item() == pytest.approx(0.04 / (2 * 0.16))
     assert terms["log_beta"].item() == pytest.approx(math.log(0.4))
     assert terms["passing"].item() == pytest.approx(0.05)
@@ -119,10 +118,9 @@ def test_the_loss_is_that_of_equation_13_in_numbers_written_by_hand():
 
 @pytest.mark.parametrize("error", [0.2, 0.35, 0.9])
 def test_the_doubt_that_costs_least_is_the_error_itself(error):
-    truth = torch.full((1, 3), error)
     doubts = torch.linspace(0, 1, 1001)
     losses = [
-        sum(doubted_error(one_ray(float(doubt)), truth, torch.zeros(1, 3), 0.1, 0.01).values())
+        sum(doubted_error(one_ray(float(doubt)), torch.tensor([error**2]), 0.1, 0.01).values())
         for doubt in doubts
     ]
     best = doubts[int(torch.stack(losses).argmin())].item()
@@ -131,7 +129,7 @@ def test_the_doubt_that_costs_least_is_the_error_itself(error):
 
 def test_beta_min_bounds_what_a_ray_that_nothing_passes_can_cost():
     """Without it the doubt of such a ray is 0, and its error divided by 0."""
-    terms = doubted_error(one_ray(0.0), torch.ones(1, 3), torch.zeros(1, 3), beta_min=0.05, weight=0.01)
+    terms = doubted_error(one_ray(0.0), torch.ones(1), beta_min=0.05, weight=0.01)
     assert terms["colour"].item() == pytest.approx(1 / (2 * 0.05**2))
     assert terms["log_beta"].item() == pytest.approx(math.log(0.05))
 

@@ -96,6 +96,15 @@ def open_at(place, points) -> torch.Tensor:
     return inside & place.open_cells[x, y, z]
 
 
+def test_what_few_cameras_look_at_does_not_hold_the_box_open(tmp_path, monkeypatch):
+    """Through longer lenses the corners of the first guess are in few pictures, which show nothing there."""
+    given = scene(tmp_path, [towards_the_middle(place) for place in round_about(24)], focal=55.0)
+    place = opened(tmp_path, given)
+    assert open_at(place, ball()).all()
+    monkeypatch.setattr("rayformer.recipes.parts.field_space.OFTEN", 0)
+    assert place.space.half < 0.95 * opened(tmp_path, given).space.half
+
+
 def test_the_box_is_fitted_to_what_pictures_leave_and_holds_all_of_it(tmp_path):
     poses = [towards_the_middle(place) for place in round_about(24)]
     place = opened(tmp_path, scene(tmp_path, poses))

@@ -116,3 +116,28 @@ def test_the_choice_is_kept_in_the_run(photos, tmp_path):
 def test_a_report_says_which_number_is_which():
     assert str(quantity("whole_psnr_db")) == "PSNR of whole photographs"
     assert str(quantity("masked_ssim")) == "SSIM within the masks"
+
+
+def test_what_is_cut_out_is_transparent_and_all_of_the_picture_is_measured(photos, tmp_path):
+    """The masked half shows the background, white as the field is not; the photograph without a mask stays
+    whole."""
+    cut = task(photos, tmp_path / "assets", masks="cut")
+    assert cut.scene.background == (1.0, 1.0, 1.0)
+    _, picture, mask = cut.store.view(0)
+    assert mask is None
+    assert torch.allclose(picture[:, :8], torch.tensor(GREY / 255))
+    assert torch.equal(picture[:, 8:], torch.ones(12, 8, 3))
+    numbers = cut.evaluate("test", torch.Generator())
+    assert not [name for name in numbers if name.startswith(("whole_", "masked_"))]
+    white_off = -10 * np.log10((1 - GREY / 255) ** 2 / 2)  # the field is grey where pictures are white now
+    assert numbers["psnr_db"] == pytest.approx((2 * white_off + 120) / 3, abs=1e-3)
+
+
+def test_what_is_cut_out_survives_the_record_and_changes_the_fingerprint(photos, tmp_path):
+    scenes = {
+        masks: read_scene(SceneConfig(source=str(photos), masks=masks)) for masks in ("use", "cut", "ignore")
+    }
+    write_record(tmp_path / "scene.json", scenes["cut"])
+    again = read_record(tmp_path / "scene.json")
+    assert [view.cut for view in again.views] == [True] * 9
+    assert again.fingerprint == scenes["cut"].fingerprint != scenes["use"].fingerprint

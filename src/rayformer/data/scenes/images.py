@@ -4,6 +4,7 @@
     has_alpha      whether any of its pixels may be transparent, likewise
     read_picture   all pixels: uint8, three channels or four
     read_mask      which pixels count
+    cut_out        the others made transparent
     area_scale     each new pixel is the mean of the area that it covers
     area_weights   the shares that old pixels have in new ones, along one axis
     resample       what a camera without a lens would have seen
@@ -77,6 +78,14 @@ def read_mask(path: Path, width: int, height: int) -> Bool[np.ndarray, "height w
             f"of {width} x {height}. Masks must have the shape of their photographs."
         )
     return area_scale(grey, width, height)[..., 0] >= 128
+
+
+def cut_out(
+    picture: UInt8[np.ndarray, "height width channels"], kept: Bool[np.ndarray, "height width"]
+) -> UInt8[np.ndarray, "height width 4"]:
+    """The picture with its pixels transparent that are not kept."""
+    alpha = picture[..., 3:] if picture.shape[2] == 4 else np.full_like(picture[..., :1], 255)
+    return np.concatenate([picture[..., :3], alpha * kept[..., None]], axis=2)
 
 
 def _far_from_scaled(shape: tuple[int, ...], width: int, height: int) -> bool:

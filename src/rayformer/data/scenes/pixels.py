@@ -21,7 +21,7 @@ from torch import Tensor
 
 from rayformer.core.errors import DataError
 from rayformer.data.scenes.capture import Split
-from rayformer.data.scenes.images import area_scale, read_mask, read_picture, resample
+from rayformer.data.scenes.images import area_scale, cut_out, read_mask, read_picture, resample
 from rayformer.data.scenes.scene import Scene, View
 from rayformer.geometry.cameras import Camera
 from rayformer.geometry.rays import Rays, cast
@@ -47,7 +47,7 @@ class PixelStore:
         self.has_lens = not all(camera.lens.is_pinhole for camera in cameras)
         channels = 4 if self.background is not None else 3
         self.pixels = torch.empty(int(self.starts[-1]), channels, dtype=torch.uint8)
-        masked = any(view.mask or _leaves_gaps(view) for view in self.views)
+        masked = any(view.left_out or _leaves_gaps(view) for view in self.views)
         usable = torch.ones(len(self.pixels), dtype=torch.bool) if masked else None
         # decoding leaves Python's lock; each thread holds one picture
         with ThreadPoolExecutor(max_workers=4) as pool:
@@ -184,8 +184,10 @@ def load_view(
         )
     if view.perturbation is not None:
         picture = view.perturbation(picture)
+    if view.cut and view.mask is not None:
+        picture = cut_out(picture, read_mask(view.mask, *stated))
     picture = area_scale(picture, camera.width, camera.height)
-    mask = None if view.mask is None else read_mask(view.mask, camera.width, camera.height)
+    mask = None if view.left_out is None else read_mask(view.left_out, camera.width, camera.height)
     if not _leaves_gaps(view):
         return picture, mask
     seen_by = view.original.scaled(camera.width, camera.height)

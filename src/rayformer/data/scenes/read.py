@@ -65,7 +65,7 @@ def read_scene(
     points = capture.points
     if points is not None:
         points = move.points(torch.from_numpy(points)).numpy()
-    transparent = any(has_alpha(view.image) for view in views)
+    transparent = any((view.cut and view.mask) or has_alpha(view.image) for view in views)
     colour = (0.0, 0.0, 0.0) if config.background == "black" else (1.0, 1.0, 1.0)
     if len(config.scales) > 1:
         sizes = ", ".join(f"1/{scale}" for scale in config.scales[1:])
@@ -83,7 +83,7 @@ def read_scene(
         forward_facing=kind == "forward-facing",
         remarks=tuple(remarks),
         fingerprint=_fingerprint(views),
-        masks=config.masks,
+        masks="ignore" if config.masks == "ignore" else "use",
     )
 
 
@@ -235,7 +235,7 @@ def _view(photo: Photo, part: Split, move: Similarity, config: SceneConfig) -> V
         near, far = (room * move.scale * way for room, way in zip(ROOM, photo.distances, strict=True))
     return View(
         photo.name, camera, photo.camera, photo.image, photo.mask, part, near, far,
-        exposure=photo.exposure, light=photo.light,
+        exposure=photo.exposure, light=photo.light, cut=config.masks == "cut",
     )  # fmt: skip
 
 
@@ -264,9 +264,11 @@ def _about_masks(views: Sequence[View], config: SceneConfig) -> list[str]:
     have = f"masks: {masked} of {len(views)} photographs have one"
     if config.masks == "ignore":
         return [f"{have}, which are ignored, as asked for; numbers named masked_... are those within them"]
+    if config.masks == "cut":
+        return [f"{have}; what they leave black is transparent, as asked for"]
     return [
         f"{have}; what they leave black is not trained on and not measured, except in numbers named "
-        "whole_... (data.masks ignore takes whole photographs)"
+        "whole_... (data.masks cut makes it transparent, ignore takes whole photographs)"
     ]
 
 
@@ -314,6 +316,8 @@ def _fingerprint(views: Sequence[View]) -> str:
         digest.update(camera.pose.numpy().tobytes())
         if view.exposure is not None or view.light is not None:
             digest.update(f"{view.exposure!r}\0{view.light}".encode())
+        if view.cut:
+            digest.update(b"cut out")
         if view.perturbation is not None:
             digest.update(f"{view.perturbation}".encode())
         for file in filter(None, (view.image, view.mask)):

@@ -49,6 +49,7 @@ def record_of(scene: Scene) -> dict[str, Any]:
                 "scale": view.scale,
                 "exposure": view.exposure,
                 "light": view.light,
+                "cut": view.cut,
                 "perturbation": view.perturbation and vars(view.perturbation),
                 "camera": _camera_record(view.camera),
                 "original": _camera_record(view.original),
@@ -77,6 +78,7 @@ def scene_of(record: dict[str, Any]) -> Scene:
                 scale=view.get("scale", 1),
                 exposure=view.get("exposure"),
                 light=view.get("light"),
+                cut=view.get("cut", False),
                 perturbation=Perturbation(**view["perturbation"]) if view.get("perturbation") else None,
             )
             for view in record["views"]

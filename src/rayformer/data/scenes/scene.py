@@ -53,9 +53,10 @@ class SceneConfig:
     """Train on only this many of the training views, evenly spread; none takes all."""
     background: Literal["white", "black", "random"] = "white"
     """Colour behind transparent pixels; random draws one per ray in training and keeps white for testing."""
-    masks: Literal["use", "ignore"] = "use"
-    """Train and measure only on what the masks of the photographs leave white, where there are any; ignore
-    takes whole photographs. Held-out views are measured both ways."""
+    masks: Literal["use", "cut", "ignore"] = "use"
+    """Where photographs have masks: use trains and measures on what they leave white, and knows nothing of
+    the rest; cut makes the rest transparent, for masks of one thing that is wanted alone; ignore takes whole
+    photographs. Held-out views are measured with and without them, but for cut."""
     perturb: Harm = "none"
     """Harm the training photographs on purpose, all but the first: their colours, occluders before them, or
     both, as NeRF in the wild is tested. Held-out views stay as they are."""
@@ -98,7 +99,7 @@ class View:
     """In the data's coordinates, at the file's size and with its lens."""
     image: Path
     mask: Path | None
-    """A picture of the same shape: white pixels count, black ones are left out."""
+    """A picture of the same shape: white pixels count, black ones are left out, or transparent."""
     split: Split
     near: float | None
     """Where this view's rays begin, in scene units, if the data know it; likewise far."""
@@ -111,6 +112,13 @@ class View:
     """The light that it was taken in, by name: views of one drive share one; None if nobody knows."""
     perturbation: Perturbation | None = None
     """What is done to its pixels, on purpose."""
+    cut: bool = False
+    """Whether what its mask leaves black is transparent."""
+
+    @property
+    def left_out(self) -> Path | None:
+        """The mask, if it says which pixels are known at all."""
+        return None if self.cut else self.mask
 
 
 @dataclass(frozen=True, eq=False)

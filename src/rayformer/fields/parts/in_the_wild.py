@@ -152,20 +152,16 @@ def encounter(
 
 
 def doubted_error(
-    seen: Encounter,
-    colours: Float[Tensor, "rays 3"],
-    background: Float[Tensor, "rays 3"],
-    beta_min: float,
-    weight: float,
+    seen: Encounter, error: Float[Tensor, "rays"], beta_min: float, weight: float
 ) -> dict[str, Float[Tensor, ""]]:
-    """The terms of equation 13 as means over rays, with beta = doubt + beta_min: half the squared error over
-    beta^2, log beta, and `weight` times the density of what passes by.
+    """The terms of equation 13 as means over rays, with beta = doubt + beta_min: half the `error` of each
+    ray's colour over beta^2, log beta, and `weight` times the density of what passes by.
 
-    As in nerf_pl the squared error is a mean over the three channels, where the paper takes their sum; the
-    constant 3 that nerf_pl adds to keep its logarithm positive is left out, so the total may be negative.
+    The error is squared, or as the trunk has it. As in nerf_pl it is a mean over the three channels, where
+    the paper takes their sum; the constant 3 that nerf_pl adds to keep its logarithm positive is left out, so
+    the total may be negative.
     """
     beta = seen.doubt + beta_min
-    error = (seen.colour(background) - colours).square().mean(dim=-1)
     return {
         "colour": (error / (2 * beta.square())).mean(),
         "log_beta": beta.log().mean(),

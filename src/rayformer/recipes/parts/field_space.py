@@ -37,6 +37,9 @@ around.
 """
 MOST_VIEWS = 60
 """Of more training views, so many are asked, evenly spread."""
+OFTEN = 0.4
+"""The cube is fitted to what at least this share of the views could see, of as many as see the most of any
+cell. What few look at stays when they show nothing empty there, and it would be the sides of most cubes."""
 SMALL = 160
 """Pictures are made at most so wide before they carve; a pixel then is transparent only if all of it was."""
 
@@ -97,9 +100,10 @@ def open_space(
         carving = config.carve and scene.background is not None
         silhouettes = [_silhouette(view) for view in views] if carving else []
         if carving and config.half is None and not space.contracted:
-            space = _fitted(space, _carved(silhouettes, space))
+            sightings = _sightings(views, space)
+            space = _fitted(space, _carved(silhouettes, space) & (sightings >= OFTEN * sightings.max()))
             remark += f"; fitted to what transparent pixels leave, {2 * space.half:.3g} across"
-        coarse = _seen(views, space) & _carved(silhouettes, space)
+        coarse = (_sightings(views, space) > 0) & _carved(silhouettes, space)
         if not coarse.any():
             raise _nothing_in_sight(space, views)
         # Whatever the two grids' cells are: one is open if it touches an open one.
@@ -182,15 +186,15 @@ def _middles(space: Space) -> Float[Tensor, "points 3"]:
     return place_in_space(torch.cartesian_prod(axis, axis, axis), space)
 
 
-def _seen(views: list[View], space: Space) -> Bool[Tensor, "cells cells cells"]:
-    """Cells whose middle lies before some camera and in its picture, a tenth of which is added on every
-    side: for the lens, which is passed over here, and for the rest of the cell."""
+def _sightings(views: list[View], space: Space) -> Int[Tensor, "cells cells cells"]:
+    """Of how many cameras each cell's middle lies before and in the picture, a tenth of which is added on
+    every side: for the lens, which is passed over here, and for the rest of the cell."""
     points = _middles(space)
-    seen = torch.zeros(len(points), dtype=torch.bool)
+    seen = torch.zeros(len(points), dtype=torch.int64)
     for view in views:
         pixels, depth = project(replace(view.camera, lens=Lens()), points)
         across = pixels / torch.tensor([view.camera.width, view.camera.height])
-        seen |= (depth > 0) & ((across > -0.1) & (across < 1.1)).all(dim=-1)
+        seen += (depth > 0) & ((across > -0.1) & (across < 1.1)).all(dim=-1)
     return seen.view(CELLS, CELLS, CELLS)
 
 

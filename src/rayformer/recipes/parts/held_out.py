@@ -101,7 +101,7 @@ class HeldOut:
             for name, other in extra(alone, camera).items() if extra and scores else ():
                 found = self._scores(other(camera), truth, mask, None)
                 told = told | {f"{name}_{key}": value for key, value in found.items()}
-            if any(view.mask for view in self.views):
+            if any(view.left_out for view in self.views):
                 other, name = ("ignore", "whole") if self.scene.masks == "use" else ("use", "masked")
                 _, _, mask = PixelStore(replace(alone, masks=other), "test").view(0)
                 both = self._scores(rendering, truth, mask, lpips if view.scale == 1 else None, half)
