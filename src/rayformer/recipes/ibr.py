@@ -11,13 +11,11 @@ from typing import Literal
 from rayformer.core.errors import ConfigError
 from rayformer.core.seeds import seeded
 from rayformer.data.scenes.scene import SceneConfig
-from rayformer.encodings.hash_grid import HashGridConfig
 from rayformer.engine.plan import Optim, Plan
 from rayformer.engine.task import Chain, Recipe, Setting, Stage
 from rayformer.fields.ibr import FreeView, FVSConfig
 from rayformer.fields.lumigraph import Lumigraph, LumigraphConfig, Splatting
 from rayformer.fields.ngp import NGPConfig
-from rayformer.fields.parts.occupancy import OccupancyConfig
 from rayformer.fields.parts.sources import DepthOf, OpenSources
 from rayformer.recipes import ngp
 from rayformer.recipes.open_run import open_run
@@ -77,11 +75,7 @@ DEFAULT = IBRRecipe()
 SMOKE = IBRRecipe(
     data=SceneConfig(width=50),
     proxy=ProxyConfig(steps=120),
-    field=NGPConfig(
-        grid=HashGridConfig(levels=6, finest=256, log2_rows=14),
-        occupancy=OccupancyConfig(cells=32, asked=8192),
-        steps_across=128,
-    ),
+    field=ngp.SMOKE.model,
     model=IBRConfig(fvs=FVSConfig(features=(8, 16, 16), merge=(12, 16), convolutions=1)),
     scene=PatchTraining(patch=48, test_views=2, shown_views=2),
     plan=Plan(steps=40, optim=Optim(rate=2e-3), evaluate_every=20, save_every=20),

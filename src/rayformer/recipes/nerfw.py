@@ -13,15 +13,13 @@ from typing import Literal
 from rayformer.core.errors import ConfigError, DataError
 from rayformer.core.seeds import seeded
 from rayformer.data.scenes.scene import Scene, SceneConfig
-from rayformer.encodings.hash_grid import HashGridConfig
-from rayformer.engine.plan import Optim, Plan, Schedule
+from rayformer.engine.plan import Plan
 from rayformer.engine.task import Chain, Group, Recipe, Setting, Stage
 from rayformer.fields.nerf import NeRFConfig
 from rayformer.fields.nerfw import NeRFW
 from rayformer.fields.nerfw_packed import NeRFWPacked
 from rayformer.fields.ngp import NGPConfig
 from rayformer.fields.parts.in_the_wild import WildConfig, WildField
-from rayformer.fields.parts.occupancy import OccupancyConfig
 from rayformer.kernels.warm_up import warm_up
 from rayformer.recipes import ngp
 from rayformer.recipes.parts.field_space import FieldSpace, SpaceConfig, fitted_scene, open_space
@@ -70,32 +68,13 @@ SMOKE = NeRFWRecipe(
     data=SceneConfig(width=50, background="random", perturb="both"),
     model=NeRFWModel(
         transient_width=32,
-        ngp=NGPConfig(
-            grid=HashGridConfig(levels=6, finest=256, log2_rows=14),
-            occupancy=OccupancyConfig(cells=32, asked=8192),
-            steps_across=128,
-        ),
+        ngp=ngp.SMOKE.model,
         nerf=NeRFConfig(
             width=64, depth=4, skip_after=1, position_octaves=6, coarse_samples=24, fine_samples=24
         ),
     ),
-    scene=SceneTraining(
-        rays=1024,
-        samples=2**14,
-        samples_at_once=2**18,
-        ndc="off",
-        test_views=2,
-        shown_views=2,
-        validation_rays=512,
-    ),
-    plan=Plan(
-        steps=200,
-        optim=Optim(rate=3e-2, betas=(0.9, 0.99), eps=1e-15),
-        schedule=Schedule(kind="cosine", final=0.05),
-        evaluate_every=100,
-        save_every=100,
-        prefetch=0,
-    ),
+    scene=ngp.SMOKE.scene,
+    plan=replace(ngp.SMOKE.plan, steps=200, evaluate_every=100, save_every=100),
 )
 
 
