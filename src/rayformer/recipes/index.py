@@ -32,13 +32,15 @@ class Entry:
     """The commands that a finished run answers to, beside eval and report."""
 
 
+POSED_PHOTOS = "posed photos (transforms.json, Blender, COLMAP, LLFF, KITTI)"
+
 ENTRIES = (
     Entry(
         name="nerf",
         module="rayformer.recipes.nerf",
         system="NeRF: a scene as one function of place and direction",
         paper="Mildenhall et al. 2020, arXiv:2003.08934",
-        takes="posed photos (transforms.json, Blender, COLMAP, LLFF, KITTI)",
+        takes=POSED_PHOTOS,
         gives="new views with depth; psnr_db, ssim",
         abilities=("render", "view", "export"),
     ),
@@ -47,7 +49,7 @@ ENTRIES = (
         module="rayformer.recipes.ngp",
         system="Instant-NGP: a radiance field in hash grids, learned in minutes",
         paper="Müller et al. 2022, arXiv:2201.05989",
-        takes="posed photos (transforms.json, Blender, COLMAP, LLFF, KITTI)",
+        takes=POSED_PHOTOS,
         gives="new views with depth; psnr_db, ssim",
         abilities=("render", "view", "export"),
     ),
@@ -56,7 +58,7 @@ ENTRIES = (
         module="rayformer.recipes.zipnerf",
         system="Zip-NeRF: hash grids that see cones, sharp at every distance",
         paper="Barron et al. 2023, arXiv:2304.06706",
-        takes="posed photos (transforms.json, Blender, COLMAP, LLFF, KITTI)",
+        takes=POSED_PHOTOS,
         gives="new views with depth, without aliasing; psnr_db, ssim",
         abilities=("render", "view", "export"),
     ),
@@ -65,7 +67,7 @@ ENTRIES = (
         module="rayformer.recipes.nerfw",
         system="NeRF in the wild: photographs of many lights, with passers-by",
         paper="Martin-Brualla et al. 2021, arXiv:2008.02268",
-        takes="posed photos (transforms.json, Blender, COLMAP, LLFF, KITTI)",
+        takes=POSED_PHOTOS,
         gives="new views in the light of any of them, without what passed by; psnr_db, usual_psnr_db",
         abilities=("render", "view", "export"),
     ),
@@ -83,7 +85,7 @@ ENTRIES = (
         module="rayformer.recipes.voxels",
         system="Voxels: a scene as numbers on a lattice (Plenoxels, DVGO, or the plain table)",
         paper="Yu et al. 2022, arXiv:2112.05131; Sun et al. 2022, arXiv:2111.11215",
-        takes="posed photos (transforms.json, Blender, COLMAP, LLFF, KITTI)",
+        takes=POSED_PHOTOS,
         gives="new views with depth; psnr_db, ssim",
         abilities=("render", "view", "export"),
     ),
@@ -92,7 +94,7 @@ ENTRIES = (
         module="rayformer.recipes.deepvoxels",
         system="DeepVoxels: photographs gathered in a volume of features, views drawn from it",
         paper="Sitzmann et al. 2019, arXiv:1812.01024",
-        takes="posed photos (transforms.json, Blender, COLMAP, LLFF, KITTI)",
+        takes=POSED_PHOTOS,
         gives="new views with depth; psnr_db, ssim",
         abilities=("render", "view", "export"),
     ),
@@ -101,7 +103,7 @@ ENTRIES = (
         module="rayformer.recipes.ibr",
         system="Free View Synthesis: photographs warped by depth and blended",
         paper="Riegler and Koltun 2020, arXiv:2008.05511",
-        takes="posed photos (transforms.json, Blender, COLMAP, LLFF, KITTI)",
+        takes=POSED_PHOTOS,
         gives="new views made of the photographs; psnr_db, ssim",
         abilities=("render", "view", "export"),
     ),
