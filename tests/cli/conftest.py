@@ -108,6 +108,7 @@ def tiny_recipe(monkeypatch):
         smoke=Tiny(plan=TinyPlan(steps=10)),
         render=lambda loaded: FlatView(),
         exports={},
+        may_change=(),
     )
     opened = ModuleType("rayformer.recipes.open_run")
     opened.train = _train

@@ -425,7 +425,7 @@ def test_batches_made_ahead_change_no_bit(tmp_path):
     assert_same_bits(*runs)
 
 
-CLOCK = replace(PLAN, steps=10**6, minutes=0.01, log_every=50, schedule=Schedule(kind="cosine"))
+CLOCK = replace(PLAN, steps=10**6, minutes=0.01, log_every=5, schedule=Schedule(kind="cosine"))
 
 
 def test_minutes_end_the_training_before_its_steps_and_no_resume_adds_to_them(tmp_path):

@@ -117,8 +117,8 @@ def _full() -> Sequence[Cell]:
         ),
     )
     return _cells(
-        replace(proxy, proxy=replace(proxy.proxy, minutes=MINUTES)),
-        replace(proxy, proxy=replace(proxy.proxy, minutes=MINUTES / 2)),
+        replace(proxy, proxy=replace(proxy.proxy, steps=100_000, minutes=MINUTES)),
+        replace(proxy, proxy=replace(proxy.proxy, steps=100_000, minutes=MINUTES / 2)),
         replace(
             voxels.DEFAULT,
             data=random,

@@ -59,7 +59,8 @@ def chart(series: Sequence[Series], title: str, may_be_log: bool = True) -> str:
     values = np.concatenate([one.values for one in series])
     steps = np.concatenate([one.steps for one in series])
     low, high = float(values.min()), float(values.max())
-    log = may_be_log and low > 0 and math.log10(high / low) > DECADES_FOR_LOG
+    # What is all but zero, or all but infinite, has no room around it on an axis of decades.
+    log = may_be_log and low > 1e-200 and high < 1e200 and math.log10(high / low) > DECADES_FOR_LOG
     across = Scale(*_apart(min(0.0, steps.min()), steps.max()), LEFT, WIDTH - RIGHT)
     upward = Scale(*_roomy(values, log), HEIGHT - BOTTOM, TOP, log)
     parts = [*_grid(across, upward)]
