@@ -26,6 +26,7 @@ from rayformer.recipes.nerf import RECIPE, NeRFRecipe
 from rayformer.recipes.open_run import evaluate, open_run, train
 from rayformer.recipes.parts.scene import SceneTraining
 from rayformer.runs.run import Run
+from tests.recipes.processes import assert_same_bits, command
 
 TINY = NeRFRecipe(
     data=SceneConfig(width=24),
@@ -142,39 +143,6 @@ def test_an_unknown_flight_is_refused_with_the_known_ones(trained, snapshot):
 # ---------------------------------------------------------------- the command line
 
 
-def command(*words: str, kill_after: int | None = None) -> subprocess.CompletedProcess:
-    """`rayformer WORDS` in a process of its own, killed once it has logged `kill_after` steps."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    if kill_after is None:
-        return subprocess.run(
-            [sys.executable, "-m", "rayformer", *words],
-            capture_output=True,
-            text=True,
-            timeout=250,
-            env=environment,
-            check=False,
-        )
-    watch = (
-        "import os, signal, sys\n"
-        "from rayformer.runs.run import Run\n"
-        "log = Run.log\n"
-        "def logged(self, step, **numbers):\n"
-        "    log(self, step, **numbers)\n"
-        f"    if step == {kill_after}: os.kill(os.getpid(), signal.SIGKILL)\n"
-        "Run.log = logged\n"
-        "from rayformer.cli.main import main\n"
-        "sys.exit(main(sys.argv[1:]))\n"
-    )
-    return subprocess.run(
-        [sys.executable, "-c", watch, *words],
-        capture_output=True,
-        text=True,
-        timeout=250,
-        env=environment,
-        check=False,
-    )
-
-
 def test_a_run_killed_at_step_fifteen_resumes_to_the_same_bits(tmp_path):
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     assert command("train", "nerf", *WORDS, "--plan.steps", "20", "--out", str(whole)).returncode == 0
@@ -183,8 +151,7 @@ def test_a_run_killed_at_step_fifteen_resumes_to_the_same_bits(tmp_path):
     resumed = command("train", "--resume", str(killed), "--device", "cpu", "--json")
     assert resumed.returncode == 0, resumed.stderr
     assert "resuming from step 10 of 20" in resumed.stderr
-    first, second = (read_checkpoint(Run.open(path))[0].tensors for path in (whole, killed))
-    assert all(torch.equal(first[file][name], second[file][name]) for file in first for name in first[file])
+    assert_same_bits(Run.open(whole), Run.open(killed))
     assert json.loads(resumed.stdout)["result"]["psnr_db"] == Run.open(whole).result()["psnr_db"]
 
 

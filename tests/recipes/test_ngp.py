@@ -30,6 +30,7 @@ from rayformer.recipes.open_run import evaluate, open_run, train
 from rayformer.recipes.parts.field_space import FieldSpace, SpaceConfig
 from rayformer.recipes.parts.scene import SceneTask, SceneTraining
 from rayformer.runs.run import Run
+from tests.recipes.processes import assert_same_bits, command
 
 TINY = NGPRecipe(
     data=SceneConfig(width=24, background="random"),
@@ -182,29 +183,6 @@ def test_the_table_is_sparse_and_without_decay_and_cameras_have_a_rate_of_their_
 # ---------------------------------------------------------------- the command line
 
 
-def command(*words: str, kill_after: int | None = None) -> subprocess.CompletedProcess:
-    """`rayformer WORDS` in a process of its own, killed once it has logged `kill_after` steps."""
-    watch = (
-        "import os, signal, sys\n"
-        "from rayformer.runs.run import Run\n"
-        "log = Run.log\n"
-        "def logged(self, step, **numbers):\n"
-        "    log(self, step, **numbers)\n"
-        f"    if step == {kill_after}: os.kill(os.getpid(), signal.SIGKILL)\n"
-        "Run.log = logged\n"
-        "from rayformer.cli.main import main\n"
-        "sys.exit(main(sys.argv[1:]))\n"
-    )
-    return subprocess.run(
-        [sys.executable, "-c", watch, *words],
-        capture_output=True,
-        text=True,
-        timeout=250,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        check=False,
-    )
-
-
 @pytest.mark.slow
 def test_a_run_killed_at_step_fifteen_resumes_to_the_same_bits(tmp_path):
     words = [*WORDS, "--scene.samples", "1024", "--plan.steps", "20"]
@@ -218,14 +196,6 @@ def test_a_run_killed_at_step_fifteen_resumes_to_the_same_bits(tmp_path):
     assert "resuming from step 10 of 20" in resumed.stderr
     assert_same_bits(Run.open(whole), Run.open(killed))
     assert json.loads(resumed.stdout)["result"]["psnr_db"] == Run.open(whole).result()["psnr_db"]
-
-
-def assert_same_bits(one: Run, other: Run) -> None:
-    first, second = (read_checkpoint(run)[0].tensors for run in (one, other))
-    assert first.keys() == second.keys()
-    for file in first:
-        assert first[file].keys() == second[file].keys()
-        assert all(torch.equal(first[file][name], second[file][name]) for name in first[file])
 
 
 @pytest.mark.slow

@@ -3,16 +3,15 @@
 from dataclasses import replace
 
 import pytest
-import torch
 
 import rayformer
 from rayformer.data.scenes.scene import SceneConfig
-from rayformer.engine.checkpoint import read_checkpoint
 from rayformer.engine.plan import Plan, Schedule
 from rayformer.fields.voxels import Voxels, VoxelsConfig
 from rayformer.recipes.open_run import evaluate, train
 from rayformer.recipes.parts.scene import SceneTraining
 from rayformer.recipes.voxels import RECIPE, VoxelsRecipe, memory
+from tests.recipes.processes import assert_same_bits
 
 TINY = VoxelsRecipe(
     data=SceneConfig(width=24, background="random"),
@@ -65,13 +64,7 @@ def test_a_resumed_run_has_the_bits_of_an_unbroken_one(trained, first, tmp_path)
     short = replace(TINY, plan=replace(TINY.plan, steps=first))
     run = train("voxels", short, out=tmp_path / "run", device="cpu").run
     train("voxels", TINY, resume=run.path, device="cpu")
-    ours, wanted = (read_checkpoint(one)[0] for one in (run, trained))
-    assert ours is not None
-    assert wanted is not None
-    for part in ("model", "optimizer"):
-        assert ours.tensors[part].keys() == wanted.tensors[part].keys()
-    for name, value in wanted.tensors["model"].items():
-        assert torch.equal(ours.tensors["model"][name], value), name
+    assert_same_bits(run, trained)
 
 
 def test_the_memory_of_a_whole_grid_is_said_before_training(trained):

@@ -110,7 +110,7 @@ def _over_a_seam(row: Measured) -> Picture:
     """Frames of the way from block to block, in a strip: above with the nearest block's picture in the light
     that it usually has, below merged and aligned."""
     loaded = open_run(row.runs[0])
-    task, view = loaded.whole, loaded.recipe.render(loaded)  # type: ignore[misc]
+    task, view = loaded.whole, loaded.view
     cameras = view.cameras("along", 8 * FRAMES + 1)
     root = task.root_of(task.light)
     one = root - 1 if root else root

@@ -116,7 +116,7 @@ def _one_view(measured: Mapping[str, Measured], number: int) -> Picture:
         if not panels:
             panels.append(_photograph(scene, view, "test"))
             labels.append("held-out photograph")
-        eye = loaded.recipe.render(loaded)  # type: ignore[misc]
+        eye = loaded.view
         if loaded.config.model.appearance:
             (eye,) = eye.in_lights([scene.split("train")[0].name], 1)
         panels.append(Picture(eye.picture(view.camera).colour))

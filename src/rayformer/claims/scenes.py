@@ -56,7 +56,7 @@ def render_view(row: Measured, number: int = 0, scale: int = 1) -> tuple[Picture
     scene = loaded.task.scene
     view = [view for view in scene.split("test") if view.scale == scale][number]
     photograph = PixelStore(replace(scene, views=(view,)), "test").view(0)[1]
-    rendered = loaded.recipe.render(loaded).picture(view.camera).colour  # type: ignore[misc]
+    rendered = loaded.view.picture(view.camera).colour
     return Picture((photograph.numpy() * 255).round().astype(np.uint8)), Picture(rendered)
 
 

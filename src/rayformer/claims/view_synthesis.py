@@ -171,7 +171,7 @@ def _cells(
 def measure(run: Path) -> Mapping[str, float]:
     """How long a picture takes (median of three after a first one), and what a run needs to draw it."""
     loaded = open_run(run)
-    view = loaded.recipe.render(loaded)  # type: ignore[misc]
+    view = loaded.view
     scene = view.window.scene
     camera = (scene.split("test") or scene.views)[0].camera
     times = []

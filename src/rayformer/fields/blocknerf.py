@@ -357,7 +357,7 @@ class Street(nn.Module):
         return len(self.members)
 
     def block(self, number: int) -> Block:
-        return self.members[number]  # type: ignore[return-value]
+        return self.members[number]  # type: ignore[return-value]  # a list of blocks and nothing else
 
     def beyond(self, camera: Camera) -> bool:
         """Whether the camera is within no block's radius."""

@@ -34,6 +34,7 @@ from rayformer.core.errors import ConfigError
 from rayformer.core.losses import Losses
 from rayformer.encodings.hash_grid import HashGrid, HashGridConfig
 from rayformer.encodings.spherical_harmonics import SphericalHarmonics
+from rayformer.fields.parts.mlp import tiles
 from rayformer.fields.parts.occupancy import Occupancy, OccupancyConfig
 from rayformer.fields.parts.volume import Rendered
 from rayformer.geometry.rays import Rays
@@ -47,8 +48,6 @@ FIRST_ROUND = 16
 """Samples of a ray that are asked in the first round of rendering; each further round asks twice as many."""
 CLEAR = 2e-3
 """Share of a ray's light that no eye misses: less than one level of 255 in a picture."""
-TILE = {"cpu": 2**14}
-"""Samples that the networks take at once: on a processor as many as its caches hold, elsewhere all."""
 
 
 Besides = Callable[[Float[Tensor, "points width"], Float[Tensor, "points 3"]], Float[Tensor, "points"]]
@@ -179,11 +178,6 @@ def even(rays: Rays) -> Rays:
     return rays.replaced(
         directions=rays.directions / lengths[:, None], near=rays.near * lengths, far=rays.far * lengths
     )
-
-
-def tiles(values: Tensor) -> tuple[Tensor, ...]:
-    """The rows in pieces whose activations a processor's caches hold; in one piece elsewhere."""
-    return values.split(TILE.get(values.device.type, 2**30))
 
 
 def network(inputs: int, width: int, depth: int, outputs: int) -> nn.Sequential:

@@ -38,6 +38,8 @@ from rayformer.core.errors import ConfigError
 from rayformer.core.losses import Losses
 from rayformer.encodings.fourier import FourierEncoding
 from rayformer.encodings.spherical_harmonics import SphericalHarmonics
+from rayformer.fields.parts.mlp import tiles
+from rayformer.fields.parts.occupancy import fog_bar
 from rayformer.fields.parts.volume import Rendered
 from rayformer.fields.parts.voxel_grid import VoxelGrid, most_within
 from rayformer.geometry.rays import Rays
@@ -45,12 +47,6 @@ from rayformer.kernels.compositing import composite_packed
 from rayformer.kernels.marching import Packed, Space, march, unit_place
 from rayformer.losses.photometric import squared_error
 from rayformer.losses.smoothness import total_variation
-
-TILE = {"cpu": 2**14}
-"""Samples that the network takes at once: on a processor as many as its caches hold, elsewhere all."""
-FOG_BAR, FOG_REFRESHMENTS = (0.5, 2.0), 3
-"""A cell is marched through, however thin, if it is so many times as dense as the average: at first, and
-later."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -180,7 +176,7 @@ class NetworkColour(nn.Module):
     def forward(
         self, values: Float[Tensor, "points channels"], told: Float[Tensor, "points inputs"]
     ) -> Float[Tensor, "points 3"]:
-        both = torch.cat([values, told], dim=-1).split(TILE.get(values.device.type, 2**30))
+        both = tiles(torch.cat([values, told], dim=-1))
         return torch.cat([torch.sigmoid(self.network(part).float()) for part in both])
 
 
@@ -305,7 +301,7 @@ class Voxels(nn.Module):
         density = self.field.positive(grid.tables["density"][:, 0])
         enough = -math.log1p(-self.config.opaque) / self.step
         self.refreshed += 1
-        bar = float(density.mean()) * (FOG_BAR[0] if self.refreshed <= FOG_REFRESHMENTS else FOG_BAR[1])
+        bar = float(density.mean()) * fog_bar(int(self.refreshed))
         most = most_within(grid.dense(density, 0.0), self.config.cells)
         self.occupied.copy_((most > min(enough, bar)) & self.visible)
 

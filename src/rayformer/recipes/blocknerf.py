@@ -12,14 +12,12 @@ from typing import Any
 from rayformer.core.seeds import seeded
 from rayformer.data.scenes.scene import Scene, SceneConfig
 from rayformer.encodings.hash_grid import HashGridConfig
-from rayformer.engine.plan import Optim, Plan, Schedule
+from rayformer.engine.plan import Plan
 from rayformer.engine.task import Chain, Group, Recipe, Setting, Stage
 from rayformer.fields.blocknerf import Block, BlockConfig, StreetConfig
 from rayformer.fields.ngp import NGPConfig
-from rayformer.fields.parts.occupancy import OccupancyConfig
 from rayformer.kernels.warm_up import warm_up
-from rayformer.recipes.ngp import as_fine_as_pixels
-from rayformer.recipes.ngp import groups as ngp_groups
+from rayformer.recipes import ngp
 from rayformer.recipes.parts.field_space import SpaceConfig, fitted_scene, open_space
 from rayformer.recipes.parts.open import Loaded
 from rayformer.recipes.parts.scene import SceneTraining, open_scene, scene_groups
@@ -45,16 +43,7 @@ class BlockNeRFRecipe:
     block: BlockConfig = BlockConfig()
     street: StreetConfig = StreetConfig()
     scene: SceneTraining = SceneTraining(rays=1024, samples=2**14, samples_at_once=2**18, ndc="off")
-    plan: Plan = Plan(
-        minutes=1.0,
-        steps=20_000,
-        optim=Optim(rate=2e-2, betas=(0.9, 0.99), eps=1e-15),
-        schedule=Schedule(kind="cosine", final=0.02, warmup_steps=50, warmup_from=0.1),
-        log_every=20,
-        evaluate_every=500,
-        save_every=500,
-        prefetch=0,  # how many rays a step takes is found out just before it
-    )
+    plan: Plan = replace(ngp.DEFAULT.plan, minutes=1.0, optim=replace(ngp.DEFAULT.plan.optim, rate=2e-2))
 
 
 DEFAULT = BlockNeRFRecipe()
@@ -62,30 +51,11 @@ DEFAULT = BlockNeRFRecipe()
 SMOKE = BlockNeRFRecipe(
     data=SceneConfig(source="town", width=48),
     blocks=BlocksConfig(count=2),
-    model=NGPConfig(
-        grid=HashGridConfig(levels=6, finest=256, log2_rows=14),
-        occupancy=OccupancyConfig(cells=32, asked=8192),
-        steps_across=96,
-    ),
+    model=replace(ngp.SMOKE.model, steps_across=96),
     block=BlockConfig(visibility_width=32, visibility_depth=2),
     street=StreetConfig(align_steps=30, align_rays=256),
-    scene=SceneTraining(
-        rays=1024,
-        samples=2**14,
-        samples_at_once=2**18,
-        ndc="off",
-        test_views=6,
-        shown_views=2,
-        validation_rays=512,
-    ),
-    plan=Plan(
-        steps=120,
-        optim=Optim(rate=2e-2, betas=(0.9, 0.99), eps=1e-15),
-        schedule=Schedule(kind="cosine", final=0.05),
-        evaluate_every=0,
-        save_every=60,
-        prefetch=0,
-    ),
+    scene=replace(ngp.SMOKE.scene, test_views=6),
+    plan=replace(ngp.SMOKE.plan, steps=120, optim=DEFAULT.plan.optim, evaluate_every=0, save_every=60),
 )
 
 
@@ -132,7 +102,9 @@ def block_task(
     )
     here = fitted_scene(here, place.space, space)
     with seeded(setting.seed, "model", block.name):
-        model = Block(config.block, as_fine_as_pixels(config.model, place), place.space, block.photographed)
+        model = Block(
+            config.block, ngp.as_fine_as_pixels(config.model, place), place.space, block.photographed
+        )
     if place.open_cells is not None:
         model.trunk.occupancy.hide(place.open_cells)
     return BlockTask(model, plan, here, config.scene, config.data.background == "random", setting)
@@ -141,7 +113,7 @@ def block_task(
 def groups(names: list[str]) -> list[Group]:
     """Those of the trunk, and the codes: few steps touch each of them, and nothing pulls them to zero."""
     codes = tuple(name for name in names if "codes." in name)
-    rest = ngp_groups([name for name in names if name not in codes])
+    rest = ngp.groups([name for name in names if name not in codes])
     return [*rest, Group("codes", codes, decay=0.0)] if codes else rest
 
 

@@ -3,6 +3,7 @@
     JointLinear   a linear layer over two inputs side by side, which are never laid side by side
     SkipMLP       the trunk of NeRF's field                              fig. 7 of its supplement
     initialise    how the weights start, and why it matters
+    tiles         points in pieces that a processor's caches hold
 
 All of them take points as one flat axis. That is not only taste: a linear layer on `rays samples features`
 returns a view of its flat product, and ReLU in place on a view makes autograd copy the whole gradient,
@@ -15,6 +16,9 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
+
+TILE = {"cpu": 2**14}
+"""Points that networks take at once: on a processor as many as its caches hold, elsewhere all."""
 
 
 class JointLinear(nn.Module):
@@ -73,3 +77,8 @@ def initialise(module: nn.Module, how: Literal["glorot", "torch"]) -> None:
             if isinstance(layer, nn.Linear):
                 nn.init.xavier_uniform_(layer.weight)
                 nn.init.zeros_(layer.bias)
+
+
+def tiles(values: Tensor) -> tuple[Tensor, ...]:
+    """The rows in pieces whose activations a processor's caches hold; in one piece elsewhere."""
+    return values.split(TILE.get(values.device.type, 2**30))

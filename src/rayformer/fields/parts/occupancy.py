@@ -30,6 +30,12 @@ FOG_BAR = (0.5, 2.0)
 FOG_REFRESHMENTS = 3
 
 
+def fog_bar(refreshed: int) -> float:
+    """How many times as dense as the average a cell must be, at the refreshment of this number, from 1 on,
+    to be kept however thin it is."""
+    return FOG_BAR[0] if refreshed <= FOG_REFRESHMENTS else FOG_BAR[1]
+
+
 @dataclass(frozen=True, kw_only=True)
 class OccupancyConfig:
     cells: int = 64
@@ -126,7 +132,7 @@ class Occupancy(nn.Module):
         enough = -math.log1p(-self.config.opaque) / self._step_lengths(lengths)
         average = self.density[self.visible].mean() if self.visible.any() else self.density.new_zeros(())
         self.refreshed += 1
-        bar = average * (FOG_BAR[0] if self.refreshed <= FOG_REFRESHMENTS else FOG_BAR[1])
+        bar = average * fog_bar(int(self.refreshed))
         self.occupied.copy_((self.density > enough.clamp(max=float(bar))) & self.visible)
 
     def _step_lengths(self, lengths: Densities) -> Float[Tensor, "cells cells cells"]:

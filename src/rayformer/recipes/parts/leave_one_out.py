@@ -114,7 +114,7 @@ class LeaveOneOut:
     @property
     def field(self) -> FreeView | Lumigraph | Splatting:
         """What makes the pictures."""
-        return self.model  # type: ignore[return-value]
+        return self.model  # type: ignore[return-value]  # one of the three, by its recipe
 
     # ------------------------------------------------------------------ training
 

@@ -36,5 +36,11 @@ class Loaded:
         return self.whole or next(reversed(self.tasks.values()))
 
     @property
+    def view(self) -> Any:
+        """The run as cameras in, pictures out (`parts/scene_view.py`), for recipes that can."""
+        assert self.recipe.render is not None, f"a scene recipe can render, but {self.name} cannot"
+        return self.recipe.render(self)
+
+    @property
     def model(self) -> nn.Module:
         return self.task.model

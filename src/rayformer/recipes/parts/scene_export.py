@@ -323,8 +323,7 @@ def write_cameras_of(loaded: Loaded, options: CameraOptions, path: Path) -> dict
 
 
 def _space(loaded: Loaded) -> SceneSpace:
-    assert loaded.recipe.render is not None, f"a scene recipe can render, but {loaded.name} cannot"
-    return SceneSpace(loaded.recipe.render(loaded))
+    return SceneSpace(loaded.view)
 
 
 def _place(space: SceneSpace, corners: Corners | None, loaded: Loaded) -> tuple[Box, Similarity]:

@@ -151,8 +151,7 @@ def _thumbnail(view: View, window: Window) -> Callable[[], UInt8[np.ndarray, "he
 def view_run(loaded: Loaded, address: Address, say: Callable[[str], None]) -> None:
     """Show a finished run at `address` until KeyboardInterrupt ends it. `say` gets the address once the page
     can be opened."""
-    assert loaded.recipe.render, f"the index promises that {loaded.name} can be viewed"
-    show = show_of(loaded.recipe.render(loaded), loaded.run.name)
+    show = show_of(loaded.view, loaded.run.name)
     with BrowserWindow(show, loaded.run, address) as window:
         window.note(f"step {loaded.step:,}")
         say(address.url)
