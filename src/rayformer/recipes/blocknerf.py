@@ -16,6 +16,7 @@ from rayformer.engine.plan import Plan
 from rayformer.engine.task import Chain, Group, Recipe, Setting, Stage
 from rayformer.fields.blocknerf import Block, BlockConfig, StreetConfig
 from rayformer.fields.ngp import NGPConfig
+from rayformer.fields.parts.occupancy import OccupancyConfig
 from rayformer.kernels.warm_up import warm_up
 from rayformer.recipes import ngp
 from rayformer.recipes.parts.field_space import SpaceConfig, fitted_scene, open_space
@@ -29,16 +30,21 @@ from rayformer.recipes.parts.street_plan import BlockPlan, BlocksConfig, StreetP
 
 @dataclass(frozen=True, kw_only=True)
 class BlockNeRFRecipe:
-    data: SceneConfig = SceneConfig(source="town")
+    data: SceneConfig = SceneConfig(source="town", background="random")
     blocks: BlocksConfig = BlocksConfig()
     space: SpaceConfig = SpaceConfig()
     model: NGPConfig = NGPConfig(
-        # A street is seen from within, at all distances: coarser steps that grow with the distance, and less
-        # of the pull that draws what a ray sees together (20.1 to 21.5 dB on a block of the town).
-        grid=HashGridConfig(finest=1024),
+        # A street is seen from within, at all distances, so steps grow with distance. So long a step takes
+        # a hundredth of the light in the first fog already, and by the usual bar no cell would ever be empty:
+        # with it a minute's block stayed a haze (21.5 dB, walls at wrong depths; now 22.8).
+        grid=HashGridConfig(finest=384),
+        occupancy=OccupancyConfig(opaque=0.06),
         steps_across=96,
-        cone=0.04,
-        distortion=1e-3,
+        cone=0.06,
+        fog=0.25,
+        # In so short a time the direction of a ray is the easiest explanation of its colour, and a wrong one.
+        directions=2,
+        distortion=3e-3,
     )
     block: BlockConfig = BlockConfig()
     street: StreetConfig = StreetConfig()
@@ -49,9 +55,11 @@ class BlockNeRFRecipe:
 DEFAULT = BlockNeRFRecipe()
 
 SMOKE = BlockNeRFRecipe(
-    data=SceneConfig(source="town", width=48),
+    data=SceneConfig(source="town", width=48, background="random"),
     blocks=BlocksConfig(count=2),
-    model=replace(ngp.SMOKE.model, steps_across=96),
+    model=replace(
+        ngp.SMOKE.model, steps_across=96, cone=DEFAULT.model.cone, occupancy=DEFAULT.model.occupancy
+    ),
     block=BlockConfig(visibility_width=32, visibility_depth=2),
     street=StreetConfig(align_steps=30, align_rays=256),
     scene=replace(ngp.SMOKE.scene, test_views=6),

@@ -68,6 +68,9 @@ class BlockTask(SceneTask):
         setting: Setting,
     ):
         super().__init__(model, scene, options, random_background, setting)
+        # Rays of photographs all end somewhere. Before one colour a dark photograph could be light that is
+        # let through, and haze is learned sooner than walls.
+        self.random_background = random_background
         self.plan, self.block = plan, model
         few = replace(options, test_views=min(options.test_views or BLOCK_VIEWS, BLOCK_VIEWS))
         self._views = HeldOut(scene, few)
