@@ -9,7 +9,7 @@ SHELL  := bash
 DEMO        := --plan.minutes 2
 DEMO_FLIGHT := --path orbit --frames 60 --size 320x320
 
-.PHONY: help setup demo test lint slow format benchmark clean
+.PHONY: help setup demo test lint slow peers format benchmark clean
 .DEFAULT_GOAL := help
 
 help: ## what can be made
@@ -52,6 +52,12 @@ lint: setup ## style, layers of the house, types
 
 slow: setup ## the tests that take longer
 	$(BIN)/python -m pytest -m slow -q
+
+# timm and torchvision would bring a torch of their own, so they come without what they ask for.
+peers: setup ## the tests against timm, torchvision and transformers, which are installed for them
+	$(BIN)/python -m pip install --quiet -c constraints.txt --no-deps timm torchvision
+	$(BIN)/python -m pip install --quiet -c constraints.txt transformers scikit-learn
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 tests/peers -q
 
 format: setup ## put the source into its style
 	$(BIN)/ruff check --fix .

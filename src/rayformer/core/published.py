@@ -1,11 +1,12 @@
 """Weights that others published, read without running anything that a file might hold.
 
-published       tensors by name from a .pth file
+published       what a .pth file holds, by name: tensors, or what a training script put round them
 put_published   those of some layers into them
 """
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -13,8 +14,8 @@ from torch import Tensor, nn
 from rayformer.core.errors import DataError
 
 
-def published(path: Path) -> Mapping[str, Tensor]:
-    """Tensors by name. Raises DataError for what is no such file."""
+def published(path: Path) -> Mapping[str, Any]:
+    """What the file holds, by name. Raises DataError for what is no such file."""
     try:
         weights = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
@@ -36,8 +37,9 @@ def put_published(layers: Mapping[str, nn.Module], path: Path, what: str) -> Non
         for part in ("weight", "bias")
     }
     for name, to in there.items():
-        if name not in weights or weights[name].shape != to.shape:
-            found = tuple(weights[name].shape) if name in weights else "none"
+        there_is = weights.get(name)
+        if not isinstance(there_is, Tensor) or there_is.shape != to.shape:
+            found = tuple(there_is.shape) if isinstance(there_is, Tensor) else "none"
             raise DataError(
                 f"{path}: {name} must have shape {tuple(to.shape)}, but there is {found}.\nWanted is {what}."
             )
