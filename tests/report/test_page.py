@@ -177,6 +177,13 @@ def test_every_stage_has_its_section(run):
     assert "Stage finetune not finished" in text
 
 
+def test_the_numbers_of_a_stage_stand_in_its_section_alone(run):
+    run.stage("block-00").write_result({"psnr_db": 21.75})
+    run.write_result({"psnr_db": 22.5, "block-00/psnr_db": 21.75})
+    text = read(write_report(run.path)).text
+    assert text.count("22.5") == text.count("21.8") == 1
+
+
 def test_a_small_video_lies_in_the_page_and_a_large_one_beside_it(run, monkeypatch):
     (run.path / "my flight.mp4").write_bytes(b"12345678")
     assert read(write_report(run.path)).addresses == ["data:video/mp4;base64,MTIzNDU2Nzg="]

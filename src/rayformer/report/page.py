@@ -155,7 +155,7 @@ def chapter(run: Run) -> Chapter:
     return Chapter(
         name=run.path.resolve().name,
         state=_state(run, result, metrics),
-        tiles=_tiles(result or {}),
+        tiles=_tiles(_own(run, result or {})),
         remarks=remarks,
         tables=_tables(result or {}),
         pictures=_grouped(pictures, remarks),
@@ -201,6 +201,12 @@ def _state(run: Run, result: Mapping[str, Any] | None, metrics: Sequence[Mapping
     if metrics:
         return f"not finished: the last number logged is of step {figure(metrics[-1]['step'])}"
     return "nothing logged yet"
+
+
+def _own(run: Run, result: Mapping[str, Any]) -> dict[str, Any]:
+    """Without the numbers of single stages, each of which has a chapter of its own."""
+    stages = {name for name, _ in run.stages()}
+    return {name: value for name, value in result.items() if name.split("/")[0] not in stages}
 
 
 def _tiles(result: Mapping[str, Any]) -> list[Tile]:

@@ -35,9 +35,13 @@ TITLES = {
             "whole": "of whole photographs",
             "masked": "within the masks",
             "usual": "in the usual light",
+            "nearest": "of the nearest block alone",
         }.items()
         for name, title in {"psnr": "PSNR", "ssim": "SSIM", "lpips": "LPIPS"}.items()
     },
+    "seam_error": "error at seams",
+    "unaligned_seam_error": "the same before alignment",
+    "job": "memory of one block's training",
     "lr": "learning rate",
     "rate": "learning rate",
     "top1": "top-1 accuracy",
