@@ -1,10 +1,12 @@
 """PSNR and SSIM by closed form; LPIPS against torchmetrics' network with the same random backbone."""
 
+import sys
+
 import pytest
 import torch
 from torch import nn
 
-from rayformer.core.errors import DataError, ShapeError
+from rayformer.core.errors import DataError, ShapeError, UserError
 from rayformer.metrics.image import Lpips, NoLpips, open_lpips, psnr_db, ssim
 
 
@@ -28,6 +30,19 @@ def test_pictures_are_measured_one_by_one():
     for measure in (psnr_db, ssim):
         each = torch.cat([measure(a[i : i + 1], b[i : i + 1]) for i in range(3)])
         torch.testing.assert_close(measure(a, b), each)
+
+
+def test_a_torchvision_of_another_torch_is_named_as_what_is_in_the_way(monkeypatch):
+    class Broken:
+        @staticmethod
+        def find_spec(name: str, *_: object) -> None:
+            if name == "torchmetrics.functional.image":
+                raise RuntimeError("operator torchvision::nms does not exist")
+
+    monkeypatch.delitem(sys.modules, "torchmetrics.functional.image", raising=False)
+    monkeypatch.setattr(sys, "meta_path", [Broken, *sys.meta_path])
+    with pytest.raises(UserError, match="pip uninstall torchvision"):
+        ssim(torch.rand(1, 3, 16, 16), torch.rand(1, 3, 16, 16))
 
 
 def test_noise_lowers_ssim():

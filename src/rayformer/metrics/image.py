@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from rayformer.core.errors import DataError, ShapeError
+from rayformer.core.errors import DataError, ShapeError, UserError
 
 
 def psnr_db(
@@ -35,14 +35,20 @@ def ssim(
 ) -> Float[Tensor, "batch"]:
     """Mean structural similarity, at most 1 (Wang et al. 2004: window 11, sigma 1.5, K 0.01 and 0.03).
 
-    Raises ShapeError for pictures smaller than a window.
+    Raises ShapeError for pictures smaller than a window, UserError where a broken torchvision is in the way.
     """
     if min(predicted.shape[-2:]) < 11:
         raise ShapeError(
             "ssim compares windows of 11 x 11 pixels and needs pictures at least that large, "
             f"but these have {predicted.shape[-1]} x {predicted.shape[-2]} pixels (width x height)."
         )
-    from torchmetrics.functional.image import structural_similarity_index_measure  # 2.5 s to import
+    try:
+        from torchmetrics.functional.image import structural_similarity_index_measure  # 2.5 s to import
+    except RuntimeError as error:  # torchmetrics imports torchvision wherever there is one
+        raise UserError(
+            f"SSIM cannot be measured: torchvision is installed, but for another torch ({error}).\n"
+            "Nothing here needs it: pip uninstall torchvision, or install the one that fits; then rayformer eval."
+        ) from error
 
     # Variances are small differences of large means: in bf16, which autocast would choose, they are noise.
     with torch.autocast(predicted.device.type, enabled=False):
