@@ -53,11 +53,13 @@ lint: setup ## style, layers of the house, types
 slow: setup ## the tests that take longer
 	$(BIN)/python -m pytest -m slow -q
 
-# timm and torchvision would bring a torch of their own, so they come without what they ask for.
-peers: setup ## the tests against timm, torchvision and transformers, which are installed for them
-	$(BIN)/python -m pip install --quiet -c constraints.txt --no-deps timm torchvision
-	$(BIN)/python -m pip install --quiet -c constraints.txt transformers scikit-learn
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 tests/peers -q
+# Apart from everything else: timm and torchvision would bring a torch of their own, so they come without what they ask
+# for, and a torchvision beside a torch for processors breaks whatever imports it.
+PEERS := .venv-peers
+peers: setup ## the tests against timm, torchvision and transformers, which are fetched for them into a folder of their own
+	$(BIN)/python -m pip install --quiet -c constraints.txt --target $(PEERS) --upgrade --no-deps timm torchvision
+	$(BIN)/python -m pip install --quiet -c constraints.txt --target $(PEERS) transformers scikit-learn
+	PYTHONPATH=$(PEERS) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 tests/peers -q
 
 format: setup ## put the source into its style
 	$(BIN)/ruff check --fix .
@@ -67,5 +69,5 @@ benchmark: setup ## measure against peers; each script stands beside its dated r
 	@for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python "$$script"; done
 
 clean: ## everything that can be made again, runs excepted
-	rm -rf $(VENV) dist build .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) $(PEERS) dist build .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -47,7 +47,8 @@ def ssim(
     except RuntimeError as error:  # torchmetrics imports torchvision wherever there is one
         raise UserError(
             f"SSIM cannot be measured: torchvision is installed, but for another torch ({error}).\n"
-            "Nothing here needs it: pip uninstall torchvision, or install the one that fits; then rayformer eval."
+            "Nothing here needs it: pip uninstall torchvision, or install the one that fits.\n"
+            "What was trained is kept: then run `rayformer eval RUN`."
         ) from error
 
     # Variances are small differences of large means: in bf16, which autocast would choose, they are noise.
