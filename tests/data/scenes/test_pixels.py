@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from rayformer.core.errors import DataError, MissingExtra
-from rayformer.data.scenes import images
+from rayformer.data.images.decode import ORIENTATION
 from rayformer.data.scenes.images import area_scale, picture_size, read_mask, read_picture, resample
 from rayformer.data.scenes.pixels import PixelStore, _Selection, filled_store
 from rayformer.data.scenes.read import read_scene
@@ -314,7 +314,7 @@ def test_every_kind_of_picture_becomes_bytes_of_colour(tmp_path):
 def test_a_photograph_taken_sideways_is_put_upright_unless_its_camera_was_not(tmp_path):
     picture = np.random.default_rng(5).integers(0, 256, (8, 12, 3), dtype=np.uint8)
     tags = Image.Exif()
-    tags[images.ORIENTATION] = 6
+    tags[ORIENTATION] = 6
     Image.fromarray(picture).save(tmp_path / "a.png", exif=tags)
     upright = np.rot90(picture, -1)
     assert picture_size(tmp_path / "a.png") == (8, 12)

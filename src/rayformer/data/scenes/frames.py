@@ -23,8 +23,9 @@ from jaxtyping import Float, UInt8
 from PIL import Image
 
 from rayformer.core.errors import DataError
+from rayformer.data.images.decode import ORIENTATION
 from rayformer.data.scenes.capture import IMAGE_SUFFIXES, images_in
-from rayformer.data.scenes.images import ORIENTATION, picture_size, read_picture
+from rayformer.data.scenes.images import picture_size, read_picture
 
 FEWEST = 3
 """Photographs that a scene needs, whoever finds its cameras."""

@@ -19,18 +19,22 @@ from pathlib import Path
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, UInt8
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor
 
-from rayformer.core.errors import DataError, MissingExtra
+from rayformer.core.errors import DataError
+from rayformer.data.images.decode import (
+    SIDEWAYS,
+    eight_bits,
+    loaded,
+    opened,
+    orientation,
+    transparent,
+    upright,
+)
 from rayformer.geometry.cameras import Camera
 from rayformer.geometry.lens import distort
 from rayformer.geometry.rays import pixel_grid
-
-SIDEWAYS = (5, 6, 7, 8)
-"""EXIF orientations that turn a photograph by a quarter."""
-ORIENTATION = 0x0112
-COPY_AGAIN = "Copy it again from where it came, or leave that photograph out."
 
 
 def picture_size(path: Path, stated: tuple[int, int] | None = None) -> tuple[int, int]:
@@ -38,35 +42,27 @@ def picture_size(path: Path, stated: tuple[int, int] | None = None) -> tuple[int
 
     Raises DataError for a file that is no picture, MissingExtra for HEIC without its reader.
     """
-    with _opened(path) as picture:
+    with opened(path) as picture:
         width, height = picture.size
         return (height, width) if _turns(picture, stated) in SIDEWAYS else (width, height)
 
 
 def has_alpha(path: Path) -> bool:
-    with _opened(path) as picture:
-        return picture.mode in ("RGBA", "LA", "PA", "RGBa") or "transparency" in picture.info
+    with opened(path) as picture:
+        return transparent(picture)
 
 
 def read_picture(
     path: Path, stated: tuple[int, int] | None = None
 ) -> UInt8[np.ndarray, "height width channels"]:
     """All pixels, upright: RGB, or RGBA with straight alpha. Raises as `picture_size`; also if it is torn."""
-    with _opened(path) as picture:
-        try:
-            turns = _turns(picture, stated)
-            picture.load()
-        except Exception as error:  # Pillow raises a dozen kinds, as deep as the tear lies
-            raise DataError(
-                f"{path}: the picture is torn and cannot be decoded ({error}).\n{COPY_AGAIN}"
-            ) from error
-        if turns != 1:
-            picture = ImageOps.exif_transpose(picture)
+    with opened(path) as picture:
+        turns = _turns(picture, stated)
+        loaded(picture)
         if picture.mode.startswith("I"):  # 16 bits of grey
-            grey = (np.asarray(picture).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8)
-            return np.repeat(grey[..., None], 3, axis=2)
-        transparent = picture.mode in ("RGBA", "LA", "PA", "RGBa") or "transparency" in picture.info
-        return np.array(picture.convert("RGBA" if transparent else "RGB"))
+            picture = Image.fromarray(eight_bits(picture))
+        picture = picture.convert("RGBA" if transparent(picture) else "RGB")
+        return np.array(upright(picture, turns))
 
 
 def read_mask(path: Path, width: int, height: int) -> Bool[np.ndarray, "height width"]:
@@ -95,30 +91,9 @@ def _far_from_scaled(shape: tuple[int, ...], width: int, height: int) -> bool:
 
 def _turns(picture: Image.Image, stated: tuple[int, int] | None) -> int:
     """The EXIF orientation to apply. A camera that states the unturned size was fitted to unturned pixels."""
-    if picture.format == "PNG" and "exif" not in picture.info:
-        return 1  # here Pillow would decode the whole picture in search of it
-    orientation = picture.getexif().get(ORIENTATION, 1)
+    turns = orientation(picture)
     unturned = stated == picture.size and picture.size[0] != picture.size[1]
-    return 1 if orientation in SIDEWAYS and unturned else orientation
-
-
-def _opened(path: Path) -> Image.Image:
-    if path.suffix.lower() in (".heic", ".heif"):
-        _read_heic(path)
-    try:
-        return Image.open(path)
-    except UnidentifiedImageError as error:
-        raise DataError(f"{path}: not a picture that can be read.\n{COPY_AGAIN}") from error
-    except OSError as error:
-        raise DataError(f"{path}: the picture cannot be read ({error.strerror or error})") from error
-
-
-def _read_heic(path: Path) -> None:
-    try:
-        import pillow_heif
-    except ImportError as error:
-        raise MissingExtra("heic", f"{path}: reading HEIC photographs") from error
-    pillow_heif.register_heif_opener()
+    return 1 if turns in SIDEWAYS and unturned else turns
 
 
 def area_scale(
