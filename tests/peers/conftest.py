@@ -1,7 +1,7 @@
 """timm, torchvision and transformers beside a torch for processors.
 
-torchvision's operators are compiled for CUDA and do not load there; it imports once their schemas are known, and
-nothing here calls them. Where a peer is not installed, its tests are passed over: `make peers` installs them.
+torchvision's operators are compiled for CUDA and do not load there; it imports once their schemas are known,
+and nothing here calls them. Where a peer is absent its tests are passed over: `make peers` fetches them.
 """
 
 import torch

@@ -35,6 +35,9 @@ AXES: dict[str, str] = {
     "detectors": "parallel lines of one such look",
     # networks
     "tokens": "members of the input set",
+    "queries": "tokens that look",
+    "keys": "tokens that are looked at",
+    "windows": "parts of a map whose tokens see one another",
     "heads": "parallel attentions",
     "features": "channels of an encoding or a hidden layer",
     "inputs": "channels that enter a layer",

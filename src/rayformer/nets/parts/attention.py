@@ -1,0 +1,149 @@
+"""Attention: every token asks, every token answers, and each takes most from the answers that fit its
+question.
+
+Vaswani et al. 2017, https://arxiv.org/abs/1706.03762. In the order of the lecture:
+
+    attend_openly        softmax(q k^T / sqrt(d)) v, line by line, with its weights     eq. 1
+    attend               the same by the quicker of two ways
+    MultiHeadAttention   several attentions side by side, each on its share of the channels     sec. 3.2.2
+    causal_mask          who may look at whom: nobody ahead                             sec. 3.2.3
+    key_mask             nobody at padding
+
+A mask is boolean, True where a query may look at a key (`torch.nn.MultiheadAttention` means the opposite), or
+a number that is added to the scores: a relative bias, or -inf for "never". It broadcasts over batch, heads
+and queries. A query that a boolean mask leaves nothing to look at takes zero.
+
+Axes: queries, the tokens that look; keys, the tokens that are looked at; heads; features, channels of one
+head; width, channels of a token = heads x features.
+"""
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+SHORT = 640
+"""Keys up to which a processor attends openly in bf16. See `attend`."""
+
+Mask = Bool[Tensor, "*_ #queries keys"] | Float[Tensor, "*_ #queries keys"]
+
+
+def attend_openly(
+    queries: Float[Tensor, "*batch heads queries features"],
+    keys: Float[Tensor, "*batch heads keys features"],
+    values: Float[Tensor, "*batch heads keys outputs"],
+    mask: Mask | None = None,
+    dropout: float = 0.0,
+) -> tuple[Float[Tensor, "*batch heads queries outputs"], Float[Tensor, "*batch heads queries keys"]]:
+    """Eq. 1, and the weights: how much each query takes from each key, in float32 or finer.
+
+    `dropout` is the share of weights left out at random (torch's global generator); those that are returned
+    are whole.
+    """
+    scores = (queries * queries.shape[-1] ** -0.5) @ keys.transpose(-2, -1)  # scaled first: fewer numbers
+    if mask is None:
+        weights = _softmax(scores)
+    elif mask.dtype == torch.bool:
+        # The least number instead of -inf: a row without keys would else be 0 / 0.
+        weights = _softmax(scores.masked_fill_(~mask, torch.finfo(scores.dtype).min))
+        weights = weights.masked_fill(~mask, 0)
+    else:
+        weights = _softmax(scores.add_(mask.to(scores.dtype)))
+    taken = F.dropout(weights, dropout) if dropout else weights
+    return taken.to(values.dtype) @ values, weights
+
+
+def _softmax(scores: Tensor) -> Tensor:
+    """Over keys; in float32, which on processors is also quicker than in bf16."""
+    return scores.softmax(dim=-1, dtype=torch.promote_types(scores.dtype, torch.float32))
+
+
+def attend(
+    queries: Float[Tensor, "*batch heads queries features"],
+    keys: Float[Tensor, "*batch heads keys features"],
+    values: Float[Tensor, "*batch heads keys outputs"],
+    mask: Mask | None = None,
+    dropout: float = 0.0,
+) -> Float[Tensor, "*batch heads queries outputs"]:
+    """Eq. 1 without its weights: by torch's fused kernel, or openly where that is quicker.
+
+    It is quicker on processors that multiply bf16 in hardware, as long as the weights of all pairs are no
+    burden: one core took half the time forward and about a quarter with the gradient, for 17 to 145 tokens.
+    And where the mask is learned, because no fused kernel gives its gradient on a processor.
+    """
+    few = queries.dtype == torch.bfloat16 and keys.shape[-2] <= SHORT
+    learned = mask is not None and mask.requires_grad and torch.is_grad_enabled()
+    if queries.device.type == "cpu" and (few or learned):
+        return attend_openly(queries, keys, values, mask, dropout)[0]
+    batch = queries.shape[:-3]
+    if mask is not None:
+        mask = mask if mask.dtype == torch.bool else mask.to(queries.dtype)
+        if len(batch) > 1 and mask.ndim > 3:
+            mask = mask.expand(*batch, *mask.shape[-3:]).flatten(0, -4)
+        mask = mask[(None,) * (4 - mask.ndim)] if mask.ndim < 4 else mask
+    flat = (part.reshape(-1, *part.shape[-3:]) for part in (queries, keys, values))
+    taken = F.scaled_dot_product_attention(*flat, attn_mask=mask, dropout_p=dropout)
+    return taken.reshape(*batch, *taken.shape[-3:])
+
+
+class MultiHeadAttention(nn.Module):
+    """Attentions side by side (sec. 3.2.2). Packed: one matrix holds those of queries, keys and values, in
+    this order, and where all three come from the same tokens one product gives them.
+
+        attention(x)                      self-attention
+        attention(x, memory)              cross-attention
+        attention(x + p, values=x)        positions in the questions and the keys, not in what is taken
+
+    `dropout` is the share of weights left out in training, by torch's global generator.
+    """
+
+    def __init__(self, width: int, heads: int, bias: bool = True, dropout: float = 0.0):
+        super().__init__()
+        assert width % heads == 0, f"width {width} must be a multiple of heads {heads}"
+        self.heads = heads
+        self.dropout = dropout
+        self.to_qkv = nn.Linear(width, 3 * width, bias)
+        self.to_output = nn.Linear(width, width)
+        self.watch: Callable[[Tensor], None] | None = None
+        """What is called with the weights of each pass; `parts/attention_maps.py` sets it."""
+
+    def forward(
+        self,
+        queries: Float[Tensor, "*batch queries width"],
+        keys: Float[Tensor, "*batch keys width"] | None = None,
+        values: Float[Tensor, "*batch keys width"] | None = None,
+        mask: Mask | None = None,
+    ) -> Float[Tensor, "*batch queries width"]:
+        q, k, v = self.project(queries, keys, values)
+        dropout = self.dropout if self.training else 0.0
+        if self.watch is None:
+            taken = attend(q, k, v, mask, dropout)
+        else:
+            taken, weights = attend_openly(q, k, v, mask, dropout)
+            self.watch(weights)
+        return self.to_output(taken.transpose(-3, -2).flatten(-2))
+
+    def project(self, queries: Tensor, keys: Tensor | None, values: Tensor | None) -> tuple[Tensor, ...]:
+        """q, k and v, each `*batch heads tokens features`."""
+        if keys is None and values is None:
+            packed = self.to_qkv(queries).unflatten(-1, (3, self.heads, -1))
+            return packed.movedim(-3, 0).transpose(-3, -2).unbind()
+        keys = queries if keys is None else keys
+        values = keys if values is None else values
+        weights = self.to_qkv.weight.chunk(3)
+        biases = (None,) * 3 if self.to_qkv.bias is None else self.to_qkv.bias.chunk(3)
+        inputs = (queries, keys, values)
+        projected = (F.linear(*one) for one in zip(inputs, weights, biases, strict=True))
+        return tuple(one.unflatten(-1, (self.heads, -1)).transpose(-3, -2) for one in projected)
+
+
+def causal_mask(tokens: int, device: torch.device | None = None) -> Bool[Tensor, "queries keys"]:
+    """Each token may look at itself and what came before it."""
+    return torch.ones(tokens, tokens, dtype=torch.bool, device=device).tril()
+
+
+def key_mask(real: Bool[Tensor, "batch keys"]) -> Bool[Tensor, "batch 1 1 keys"]:
+    """Every query may look at the keys that are `real`, and not at padding."""
+    return real[:, None, None]
