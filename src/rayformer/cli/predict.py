@@ -5,7 +5,7 @@ from pathlib import Path
 
 from rayformer.cli.abilities import open_able
 from rayformer.cli.options import Options, add_device, add_json
-from rayformer.cli.output import give, number_lines
+from rayformer.cli.output import columns, give
 
 
 def run(words: Sequence[str], usage: str) -> int:
@@ -24,5 +24,5 @@ def run(words: Sequence[str], usage: str) -> int:
     loaded = open_able(values.run, "predict", values.device)
     assert loaded.recipe.predict, f"the index promises that {loaded.name} can predict"
     answers = loaded.recipe.predict(loaded, values.inputs, values.out)
-    give(answers, values.json, number_lines(answers))
+    give(answers.values, values.json, columns(answers.rows))
     return 0

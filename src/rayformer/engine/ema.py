@@ -1,7 +1,7 @@
 """The running average of the weights: what is evaluated and kept when a plan asks for one.
 
-    Ema         the average, and a model that wears it
-    averaged    what of a model is averaged
+Ema         the average, and a model that wears it
+averaged    what of a model is averaged
 """
 
 from collections.abc import Iterator, Mapping

@@ -6,6 +6,7 @@
     Group           parameters that share a rate and a decay, declared beside the model
     Stage, Chain    a recipe is a chain of stages; each trains one task by one plan
     Setting         what a recipe is told when it builds its chain
+    Prediction      what a finished run says of new input
     Export          a format that a finished run is written in
     Recipe          a config, its smoke size, and what a finished run can be used for
 
@@ -174,6 +175,14 @@ class Setting:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Prediction:
+    values: Mapping[str, Any]
+    """By the name of each input: what one JSON document can hold."""
+    rows: Sequence[Sequence[str]]
+    """The same for people: a row of texts for each input."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Export:
     """A format that a finished run is written in, for other programs."""
 
@@ -197,10 +206,15 @@ class Recipe:
     default: Any
     smoke: Any
     build: Callable[[Any, Setting], Chain]
-    predict: Callable[..., Any] | None = None
+    predict: Callable[[Any, Sequence[str], Path | None], Prediction] | None = None
+    """(loaded run, inputs, folder for what does not fit on a line) -> what the model says of each input."""
     render: Callable[..., Any] | None = None
     exports: Mapping[str, Export] = field(default_factory=dict)
     """By the name of the format."""
+    begin: Callable[[nn.Module, str], Sequence[str]] | None = None
+    """(model, source) -> what to say: weights that others published into the model, and weights of a run that
+    is not quite the same, where a file, a folder or a name may hold them. Without it training begins from
+    runs and files of the very same model."""
     may_change: tuple[str, ...] = ()
     """Fields, by their dotted names, that a resumed run may be told anew beside how long it trains: they
     choose which independent stages there are or how the whole is shown, and nothing of what is trained."""

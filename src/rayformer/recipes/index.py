@@ -34,6 +34,8 @@ class Entry:
 
 POSED_PHOTOS = "posed photos (transforms.json, Blender, COLMAP, LLFF, KITTI)"
 
+LABELLED_PICTURES = "labelled pictures (class folders, a zip of them, idx, CIFAR, hf:NAME); shapes"
+
 ENTRIES = (
     Entry(
         name="nerf",
@@ -124,6 +126,51 @@ ENTRIES = (
         takes="a mesh (obj, ply, stl, glb, off)",
         gives="a smooth closed surface, as a mesh again; chamfer_percent, iou",
         abilities=("export",),
+    ),
+    Entry(
+        name="vit",
+        module="rayformer.recipes.vit",
+        system="ViT: a picture as a sequence of patches that look at each other",
+        paper="Dosovitskiy et al. 2020, arXiv:2010.11929",
+        takes=LABELLED_PICTURES,
+        gives="classes of new pictures, and where it looked; top1, top5",
+        abilities=("predict", "export"),
+    ),
+    Entry(
+        name="swin",
+        module="rayformer.recipes.swin",
+        system="Swin: attention in windows that shift, linear in pixels",
+        paper="Liu et al. 2021, arXiv:2103.14030",
+        takes=LABELLED_PICTURES,
+        gives="classes of new pictures, and where it looked; top1, top5",
+        abilities=("predict", "export"),
+    ),
+    Entry(
+        name="convnext",
+        module="rayformer.recipes.convnext",
+        system="ConvNeXt: a ConvNet with all that transformers taught",
+        paper="Liu et al. 2022, arXiv:2201.03545",
+        takes=LABELLED_PICTURES,
+        gives="classes of new pictures, and where it looked; top1, top5",
+        abilities=("predict", "export"),
+    ),
+    Entry(
+        name="resnet-rs",
+        module="rayformer.recipes.resnet_rs",
+        system="ResNet-RS: a ResNet trained and scaled as one does today",
+        paper="Bello et al. 2021, arXiv:2103.07579",
+        takes=LABELLED_PICTURES,
+        gives="classes of new pictures, and where it looked; top1, top5",
+        abilities=("predict", "export"),
+    ),
+    Entry(
+        name="nfnet",
+        module="rayformer.recipes.nfnet",
+        system="NFNet: a ConvNet without norms that matches transformers at scale",
+        paper="Brock et al. 2021, arXiv:2102.06171",
+        takes=LABELLED_PICTURES,
+        gives="classes of new pictures, and where it looked; top1, top5",
+        abilities=("predict", "export"),
     ),
 )
 

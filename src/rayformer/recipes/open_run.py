@@ -80,7 +80,7 @@ def train(
         "defaults": to_plain(defaults if defaults is not None else config),
         "smoke": smoke,
         "seed": seed,
-        **({"from": _weights_to_begin_from(start)} if start else {}),
+        **({"from": _weights_to_begin_from(start, recipe)} if start else {}),
     }
     run = _run_of(name, asked, out, resume, rank)
     as_before = run.manifest.get("config") == asked["config"]
@@ -109,7 +109,7 @@ def train(
             watch.say(f"- {_describe(setting.device)}, {precision.name}: {precision.reason}")
             watch.say(f"- run folder: {run.path}")
             if start and not _steps_done(run):
-                chain = _started(chain, start, watch)
+                chain = _started(chain, start, recipe, watch)
             if view and launch.leads:
                 _refuse_what_cannot_be_watched(chain, launch)
                 window = _window(view, name, recipe, config, seed, run, chain, launch.device)
@@ -287,10 +287,12 @@ def _describe(device: torch.device) -> str:
     return str(device)
 
 
-def _weights_to_begin_from(start: str) -> str:
-    """`start` as an absolute path. Raises ConfigError for what is neither a folder nor a safetensors file,
-    RunError for a folder that is no run."""
+def _weights_to_begin_from(start: str, recipe: Recipe) -> str:
+    """`start`, as an absolute path if it is one. Where the recipe does not know of published weights, raises
+    ConfigError for what is neither a folder nor a safetensors file, RunError for a folder that is no run."""
     path = Path(start).expanduser().resolve()
+    if recipe.begin is not None:
+        return str(path) if path.exists() else start
     if path.is_dir():
         Run.open(path)
     elif not (path.suffix == ".safetensors" and path.is_file()):
@@ -298,12 +300,17 @@ def _weights_to_begin_from(start: str) -> str:
     return str(path)
 
 
-def _started(chain: Chain, start: str, watch: Watch) -> Chain:
-    """The chain whose first stage begins from given weights: all of them, and of the same shapes."""
+def _started(chain: Chain, start: str, recipe: Recipe, watch: Watch) -> Chain:
+    """The chain whose first stage begins from given weights: as the recipe says, or from all of them, and of
+    the same shapes."""
     first = chain.stages[0]
 
     def task(finished: Mapping[str, Task]) -> Task:
         begun, path = first.task(finished), Path(start)
+        if recipe.begin is not None:
+            for line in recipe.begin(begun.model, start):
+                watch.say(f"- {line}")
+            return begun
         if path.is_dir():
             weights, step = best_weights(Run.open(path))
             watch.say(f"- begins from the weights of {path}, step {step}")

@@ -1,0 +1,261 @@
+"""Pictures into classes: what every network that recognises pictures is trained and measured by.
+
+    ClassifierTraining   pictures of a step, mixing, rates by layer
+    Net                  what a network must have for it
+    ClassifierTask       a network on labelled pictures
+    classifier_chain     all of it wired, for the recipe of any network
+    open_pictures        the data, and what of them the run folder keeps
+    sized                a published size laid over a config
+    classifier_groups    what decays, and rates that fall from the head down
+
+A batch is a pure function of seed, step and rank: which pictures, how each is cropped and coloured, which are
+mixed with which. Micro-batches cut it into `train.at_once` pictures; batch norms then see no more than that.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
+from typing import Any, Protocol, TypeVar, runtime_checkable
+
+import torch
+from jaxtyping import Float, Int
+from torch import Generator, Tensor, nn
+
+from rayformer.core.errors import ConfigError, did_you_mean
+from rayformer.core.losses import Losses
+from rayformer.core.seeds import generator as stream
+from rayformer.core.seeds import seeded
+from rayformer.data.images.batches import ImageBatches
+from rayformer.data.images.labelled import ImagesConfig, Labelled, Split
+from rayformer.data.images.mix import MixConfig, mix
+from rayformer.data.images.read import read_images, read_other
+from rayformer.data.images.transforms import AugmentConfig, EvalTransform, TrainTransform
+from rayformer.engine.task import Chain, Group, Setting, Stage
+from rayformer.losses.classification import cross_entropy
+from rayformer.metrics.classification import Tally
+from rayformer.recipes.parts.classifier_pictures import Shown, show_classes
+from rayformer.runs.atomic import write_text
+from rayformer.runs.pictures import Picture
+
+MEASURED_AT_ONCE = 64
+"""Pictures that a network is asked about at a time where nothing is learned."""
+
+C = TypeVar("C")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassifierTraining:
+    batch: int = 128
+    """Pictures of a step, over all processes."""
+    at_once: int | None = None
+    """Pictures that go through the network together; none: all of a step. Fewer need less memory; batch
+    norms see no more than these."""
+    mix: MixConfig = MixConfig()
+    layer_decay: float = 1.0
+    """Every layer learns at this share of the rate of the layer above it; 0.65 to 0.9 keep what published
+    weights know."""
+    shown: int = 24
+    """Pictures that the report shows, the surest mistakes first."""
+
+    def __post_init__(self):
+        for name in ("batch", "at_once"):
+            if getattr(self, name) is not None and getattr(self, name) < 1:
+                raise ConfigError(f"train.{name} must be at least 1, but is {getattr(self, name)}.")
+        if not 0 < self.layer_decay <= 1:
+            raise ConfigError(
+                f"train.layer_decay must be above 0 and at most 1, but is {self.layer_decay:g}."
+            )
+        if self.shown < 0:
+            raise ConfigError(f"train.shown must not be negative, but is {self.shown}.")
+
+
+@runtime_checkable
+class Net(Protocol):
+    """A network of `nets/`."""
+
+    def __call__(self, images: Float[Tensor, "batch channels height width"]) -> Tensor: ...
+
+    def depth_of(self, name: str) -> int: ...
+
+    def undecayed(self, name: str, parameter: Tensor) -> bool: ...
+
+
+HeatMaps = Callable[
+    [Any, Float[Tensor, "batch channels height width"], Int[Tensor, "batch"]],
+    Mapping[str, Float[Tensor, "batch height width"]],
+]
+"""(network, pictures, the class that it names) -> heat from 0 to 1 by the map's name: where it looked."""
+
+
+@dataclass(frozen=True, eq=False)
+class ImagePiece:
+    images: Float[Tensor, "batch channels height width"]
+    targets: Float[Tensor, "batch outputs"]
+
+    @property
+    def weight(self) -> float:
+        return float(len(self.images))
+
+    def to(self, device: torch.device) -> "ImagePiece":
+        return ImagePiece(self.images.to(device, non_blocking=True), self.targets.to(device))
+
+
+@dataclass(frozen=True, eq=False)
+class ImageBatch:
+    whole: ImagePiece
+    pieces: int
+
+    @property
+    def counts(self) -> Mapping[str, int]:
+        return {"images": len(self.whole.images)}
+
+    def split(self) -> Sequence[ImagePiece]:
+        parts = (part.tensor_split(self.pieces) for part in (self.whole.images, self.whole.targets))
+        return [ImagePiece(*piece) for piece in zip(*parts, strict=True)]
+
+
+class ClassifierTask:
+    def __init__(
+        self,
+        model: nn.Module,
+        data: Labelled,
+        augment: AugmentConfig,
+        options: ClassifierTraining,
+        setting: Setting,
+        heat: HeatMaps,
+    ):
+        self.model, self.data, self.options, self.heat = model, data, options, heat
+        self.augment, self.seed, self.device = augment, setting.seed, setting.device
+        self.see = EvalTransform(augment)
+        self._shown: dict[str, Picture] = {}
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return self.data.classes
+
+    # ------------------------------------------------------------------ training
+
+    def before_step(self, step: int, generator: Generator) -> None:
+        pass
+
+    @cached_property
+    def _training(self) -> ImageBatches:
+        part = self.data.split("train")
+        assert part is not None, "data always have a training part"
+        return ImageBatches(part, TrainTransform(self.augment), self.options.batch, self.seed)
+
+    def batch(self, split: str, step: int, rank: int, world: int) -> ImageBatch:
+        assert split == "train", f"a network learns from training pictures, not from {split!r}"
+        if self.options.batch < world:
+            raise ConfigError(
+                f"train.batch must be at least the number of processes, {world}, but is {self.options.batch}."
+            )
+        images, labels = self._training(step, rank, world)
+        draw = stream(self.seed, "mix", step, rank)
+        images, targets = mix(images, labels, len(self.classes), self.options.mix, draw)
+        at_once = self.options.at_once or self.options.batch
+        # Every process has equally many pieces, though one may have a picture less.
+        pieces = min(-(-self.options.batch // (world * at_once)), self.options.batch // world)
+        return ImageBatch(ImagePiece(images, targets), pieces)
+
+    def loss(self, piece: ImagePiece, step: int, generator: Generator) -> Losses:
+        error = cross_entropy(self.model(piece.images), piece.targets)
+        return Losses(total=error, terms={"cross_entropy": error})
+
+    # ------------------------------------------------------------------ measuring and showing
+
+    @torch.no_grad()
+    def evaluate(self, split: str, generator: Generator) -> dict[str, float]:
+        """Over all pictures of a split; no numbers of "val" where no pictures are held back for it."""
+        name: Split = "test" if split == "test" else "val"
+        part = self.data.split(name)
+        if part is None or not len(part):
+            return {}
+        batches, tally = (
+            ImageBatches(part, self.see, MEASURED_AT_ONCE, self.seed, name),
+            Tally(len(self.classes)),
+        )
+        shown = Shown(self.options.shown if name == "test" else 0)
+        for first in range(0, len(part), MEASURED_AT_ONCE):
+            images, labels = batches.in_order(first, first + MEASURED_AT_ONCE)
+            logits = self.model(images.to(self.device)).float().cpu()
+            tally.add(logits, labels)
+            shown.add(range(first, first + len(labels)), logits, labels)
+        if name == "test":
+            self._shown = show_classes(self, batches, tally, shown)
+        return tally.numbers
+
+    def pictures(self) -> dict[str, Picture]:
+        return self._shown
+
+
+# ---------------------------------------------------------------------- wiring
+
+
+def classifier_chain(config: Any, setting: Setting, net: Callable[[int], nn.Module], heat: HeatMaps) -> Chain:
+    """One stage. `config` has data, augment, train and plan; `net` makes the network for so many classes."""
+    data, found = open_pictures(config.data, setting)
+    with seeded(setting.seed, "model"):
+        model = net(len(data.classes))
+    task = ClassifierTask(model, data, config.augment, config.train, setting, heat)
+    stage = Stage(
+        name="train",
+        task=lambda _: task,
+        plan=config.plan,
+        groups=lambda model: classifier_groups(model, config.train.layer_decay),
+    )
+    return Chain(stages=[stage], data=found)
+
+
+def open_pictures(config: ImagesConfig, setting: Setting) -> tuple[Labelled, dict[str, Any]]:
+    """The data, and what run.yaml says of them. A run's classes are kept in RUN/assets/classes.txt; other
+    pictures, that a finished run is measured on, are numbered by them."""
+    path = setting.assets / "classes.txt"
+    if setting.other_data:
+        data = read_other(config, path.read_text(encoding="utf-8").splitlines())
+    else:
+        data = read_images(config)
+    if setting.training:
+        write_text(path, "\n".join(data.classes) + "\n")
+    found = {
+        "source": data.source,
+        "format": data.format,
+        "fingerprint": data.fingerprint,
+        **data.counts,
+        "remarks": list(data.remarks),
+    }
+    return data, found
+
+
+def sized(model: C, sizes: Mapping[str, C], size: str | None) -> C:
+    """The config with all that tells sizes from each other taken from a published one. Raises ConfigError
+    for a size that nobody published."""
+    if size is None:
+        return model
+    if size not in sizes:
+        raise ConfigError(
+            f"size must be one of {', '.join(sizes)}, but is {size!r}.{did_you_mean(size, sizes)}"
+        )
+    names = [field.name for field in fields(model)]  # type: ignore[arg-type]  # configs are dataclasses
+    telling = [name for name in names if len({getattr(one, name) for one in sizes.values()}) > 1]
+    return replace(model, **{name: getattr(sizes[size], name) for name in telling})  # type: ignore[type-var]
+
+
+def classifier_groups(model: nn.Module, layer_decay: float) -> list[Group]:
+    """Parameters by how deep they lie and whether they decay. The head learns at the full rate."""
+    assert isinstance(model, Net), "networks say how deep a parameter lies, and which do not decay"
+    found: dict[tuple[int, bool], list[str]] = {}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            depth = model.depth_of(name) if layer_decay < 1 else 0
+            found.setdefault((depth, model.undecayed(name, parameter)), []).append(name)
+    deepest = max(depth for depth, _ in found)
+    return [
+        Group(
+            f"{depth}{' undecayed' if undecayed else ''}",
+            tuple(names),
+            rate=layer_decay ** (deepest - depth),
+            decay=0.0 if undecayed else None,
+        )
+        for (depth, undecayed), names in sorted(found.items())
+    ]
