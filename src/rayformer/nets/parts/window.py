@@ -144,8 +144,11 @@ def _places(windows: Windows) -> Int[Tensor, "windows tokens"]:
 def _passage(was_becomes: tuple[Windows, Windows]) -> Int[Tensor, "tokens"]:
     """For each slot of the second way of cutting, the slot of the first that holds its place; -1: none."""
     was, becomes = (_places(windows).flatten() for windows in was_becomes)
-    slots = torch.empty(int(was.max()) + 1, dtype=torch.long, device="cpu")
-    slots[was[was >= 0]] = (was >= 0).nonzero()[:, 0]
+    # Sizes that do not depend on what is counted, so that it can be traced; the last slot is for what was
+    # filled in, and nobody asks for it.
+    nobody = was_becomes[0].height * was_becomes[0].width
+    slots = torch.zeros(nobody + 1, dtype=torch.long, device="cpu")
+    slots = slots.scatter(0, torch.where(was >= 0, was, nobody), torch.arange(len(was), device="cpu"))
     return torch.where(becomes >= 0, slots[becomes.clamp(min=0)], -1)
 
 
