@@ -32,6 +32,9 @@ NERF_RATE = 1 / 60
 PASSERS_RATE = 1 / 30
 """And, on the trunk ngp, for what passes by: a network that is as quick as a table takes the scene for
 something that passes before the table has learned it."""
+CODES_RATE = 1 / 3
+"""And for the codes that tell photographs apart by what passes: each is asked for by few rays of a step, and
+must first find out which part of its photograph is hidden."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,9 +140,13 @@ def _of_nerf(names: list[str]) -> list[Group]:
 
 
 def _of_ngp(names: list[str]) -> list[Group]:
-    passers = tuple(name for name in names if name.startswith("head."))
-    rest = ngp.groups([name for name in names if name not in passers])
-    return [*rest, Group("passers", passers, rate=PASSERS_RATE)] if passers else rest
+    passers = [name for name in names if name.startswith("head.")]
+    codes = tuple(name for name in passers if name.startswith("head.codes."))
+    groups = ngp.groups([name for name in names if name not in passers])
+    if passers:
+        network = tuple(name for name in passers if name not in codes)
+        groups += [Group("passers", network, rate=PASSERS_RATE), Group("who", codes, rate=CODES_RATE)]
+    return groups
 
 
 def _about_light(config: NeRFWRecipe) -> list[str]:
