@@ -132,6 +132,21 @@ def test_clipping_bounds_the_step_of_plain_sgd(tmp_path):
     assert moved.norm().item() == pytest.approx(0.01, rel=1e-3)
 
 
+def test_units_are_clipped_before_the_step_and_only_where_their_gradient_is_long(tmp_path):
+    plan = replace(PLAN, steps=1, optim=Optim(name="sgd", rate=1.0, momentum=0.0), clip_units=0.01)
+    before = {name: value.detach().clone() for name, value in Line().model.named_parameters()}
+    after = weights(train(tmp_path / "run", Line(), plan))
+    for name, value in before.items():
+        moved, size = (
+            x.reshape(len(x) if value.ndim > 1 else 1, -1) for x in (after[f"model.{name}"] - value, value)
+        )
+        assert (moved.norm(dim=1) <= 0.01 * size.norm(dim=1) * (1 + 1e-3)).all(), name
+    free = weights(train(tmp_path / "free", Line(), replace(plan, clip_units=1e9)))
+    unclipped = weights(train(tmp_path / "unclipped", Line(), replace(plan, clip_units=None)))
+    assert all(torch.equal(free[name], unclipped[name]) for name in free)
+    assert not torch.equal(free["model.0.weight"], after["model.0.weight"])
+
+
 def test_groups_have_rates_of_their_own_and_must_hold_every_parameter_once(tmp_path):
     task = Line()
 
@@ -534,14 +549,20 @@ TWO = replace(PLAN, steps=6, ema=0.9, clip=1.0)
 @pytest.fixture(scope="module")
 def by_two(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("two")
-    kinds = ("ddp", "accumulate", "fsdp", "parts", "growing", "aside", "full-ddp", "full-fsdp")
+    kinds = (
+        "ddp", "accumulate", "fsdp", "parts", "growing", "aside", "units-ddp", "units-fsdp",
+        "full-ddp", "full-fsdp",
+    )  # fmt: skip
     two_processes(folder, TWO.steps, *kinds)
     return folder
 
 
-@pytest.mark.parametrize("kind", ["ddp", "accumulate", "fsdp", "parts", "growing", "aside"])
+@pytest.mark.parametrize(
+    "kind", ["ddp", "accumulate", "fsdp", "parts", "growing", "aside", "units-ddp", "units-fsdp"]
+)
 def test_two_processes_give_the_loss_of_one_with_the_same_global_batch(kind, by_two, tmp_path):
-    plan = replace(TWO, accumulate=2) if kind == "accumulate" else TWO
+    plan = replace(TWO, accumulate=2) if kind == "accumulate" or "units" in kind else TWO
+    plan = replace(plan, clip_units=0.01) if "units" in kind else plan
     task = {"growing": Growing, "aside": Aside}.get(kind, lambda: Line(noise=0.1))
     one, two = train(tmp_path / "one", task(), plan), Run.open(by_two / kind)
     assert losses(two) == pytest.approx(losses(one), rel=1e-5)

@@ -11,11 +11,12 @@ from rayformer.engine.optim import (
     Lars,
     TableAdam,
     build_optimiser,
+    clip_units,
     load_state_by_name,
     set_rate,
     state_by_name,
 )
-from rayformer.engine.plan import Optim
+from rayformer.engine.plan import Optim, Plan
 from rayformer.engine.task import Group, one_group
 
 
@@ -196,3 +197,78 @@ def test_tables_take_no_other_optimiser_than_adam(name):
     model = Tabled()
     with pytest.raises(ConfigError, match=rf"plan\.optim\.name must be adam here, but is {name}"):
         build_optimiser(model, table_groups(model), Optim(name=name))
+
+
+# ---------------------------------------------------------------- clipping unit by unit
+
+
+def units(shape: tuple[int, ...], gradient: float, seed: int = 0) -> nn.Parameter:
+    """A parameter whose gradient is a random one times `gradient`."""
+    draw = torch.Generator().manual_seed(seed)
+    parameter = nn.Parameter(torch.randn(shape, generator=draw))
+    parameter.grad = gradient * torch.randn(shape, generator=draw)
+    return parameter
+
+
+def clipped(parameter: nn.Parameter, share: float, clip: bool = True) -> torch.Tensor:
+    model = nn.ParameterDict({"one": parameter})
+    clip_units(build_optimiser(model, [Group("all", ("one",), clip_units=clip)], Optim(name="sgd")), share)
+    return parameter.grad
+
+
+@pytest.mark.parametrize("shape", [(5, 7), (6, 3, 2, 2), (8, 1, 1, 1), (9,), ()])
+def test_a_gradient_within_its_share_is_left_as_it_is(shape):
+    parameter = units(shape, gradient=1e-9)
+    before = parameter.grad.clone()
+    assert torch.equal(clipped(parameter, 0.01), before)
+
+
+@pytest.mark.parametrize("shape", [(5, 7), (6, 3, 2, 2), (9,), ()])
+def test_a_longer_one_becomes_exactly_as_long_as_allowed_and_keeps_its_direction(shape):
+    parameter = units(shape, gradient=100.0)
+    before = parameter.grad.clone()
+    after = clipped(parameter, 0.01)
+    rows = (lambda x: x.flatten(1)) if len(shape) > 1 else (lambda x: x.reshape(1, -1))
+    torch.testing.assert_close(rows(after).norm(dim=1), 0.01 * rows(parameter.detach()).norm(dim=1))
+    assert torch.cosine_similarity(rows(after), rows(before)).min() > 1 - 1e-5
+
+
+def test_one_long_unit_does_not_shorten_the_others():
+    parameter = units((4, 3, 2, 2), gradient=1e-9)
+    parameter.grad[2] *= 1e12
+    before = parameter.grad.clone()
+    after = clipped(parameter, 0.01)
+    assert torch.equal(after[[0, 1, 3]], before[[0, 1, 3]])
+    torch.testing.assert_close(after[2].norm(), 0.01 * parameter.detach()[2].norm())
+
+
+def test_weights_that_are_zero_can_still_move():
+    parameter = nn.Parameter(torch.zeros(3, 4))
+    parameter.grad = torch.ones(3, 4)
+    assert clipped(parameter, 0.01).norm(dim=1).tolist() == pytest.approx([1e-5] * 3)
+
+
+def test_no_gradient_stays_none_and_zeros_stay_zero():
+    parameter = nn.Parameter(torch.ones(3, 4))
+    parameter.grad = torch.zeros(3, 4)
+    assert torch.equal(clipped(parameter, 0.01), torch.zeros(3, 4))
+    parameter.grad = None
+    assert clipped(parameter, 0.01) is None
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_what_is_not_finite_is_not_hidden(value):
+    parameter = units((3, 4), gradient=1.0)
+    parameter.grad[1, 2] = value
+    assert not clipped(parameter, 0.01)[1].isfinite().all()
+
+
+def test_groups_may_stay_out():
+    parameter = units((5, 7), gradient=100.0)
+    before = parameter.grad.clone()
+    assert torch.equal(clipped(parameter, 0.01, clip=False), before)
+
+
+def test_a_bound_of_nothing_is_refused():
+    with pytest.raises(ConfigError, match=r"plan.clip_units must be above 0"):
+        Plan(clip_units=0.0)

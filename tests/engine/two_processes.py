@@ -5,6 +5,7 @@ after the other, into FOLDER/KIND.
     accumulate the same, with two batches for each step
     fsdp       the same, split over them; parts: with its layers gathered one at a time
     growing    a task that replaces its parameter on the way
+    units-ddp, units-fsdp    gradients clipped unit by unit, of two batches for each step
     aside      a task that notes a term which is no part of its loss
     full-ddp   the disk of the leading process is full; what each process says is left in said-RANK.txt
     full-fsdp  the same, while both processes write
@@ -33,7 +34,9 @@ if __name__ == "__main__":
         for kind in kinds:
             what, _, how = kind.rpartition("-")
             plan = replace(PLAN, steps=steps, shard=how in ("fsdp", "parts"), ema=0.9, clip=1.0)
-            if kind == "accumulate":
+            if what == "units":
+                plan = replace(plan, clip_units=0.01)
+            if kind == "accumulate" or what == "units":
                 plan = replace(plan, accumulate=2)
             stage = Stage(
                 name="toy",

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rayformer.metrics.classification import Tally, by_class, confusion, reliability, top_k
+from rayformer.metrics.classification import Tally, by_class, class_table, confusion, reliability, top_k
 from rayformer.metrics.direction import higher_is_better
 
 CLASSES = 8
@@ -55,6 +55,16 @@ def test_a_class_without_pictures_has_no_accuracy_and_spoils_no_mean():
     assert by_class(tally.confused).isnan().tolist() == [False, False, True]
     assert tally.numbers["mean_class_accuracy"] == pytest.approx(0.75)
     assert tally.numbers["worst_class_accuracy"] == pytest.approx(0.5)
+
+
+def test_a_table_says_of_every_class_what_the_confusion_matrix_does():
+    confused = torch.tensor([[8, 2, 0], [1, 3, 0], [0, 0, 0]])
+    table = class_table(confused, ["a", "b", "c"])
+    assert table["a"] == {"accuracy": 0.8, "precision": pytest.approx(8 / 9), "pictures": 10}
+    assert table["b"] == {"accuracy": 0.75, "precision": 0.6, "pictures": 4}
+    assert table["c"]["pictures"] == 0
+    assert math.isnan(table["c"]["accuracy"])
+    assert math.isnan(table["c"]["precision"])
 
 
 def test_who_is_as_often_right_as_sure_is_calibrated():

@@ -109,6 +109,17 @@ def test_a_finished_run_says_all_it_knows(run):
         assert said in text, said
 
 
+def test_a_table_of_numbers_is_shown_with_the_least_first(run):
+    rows = {
+        "cat": {"accuracy": 0.8, "precision": 0.75, "pictures": 10},
+        "dog": {"accuracy": None, "precision": None, "pictures": 0},
+        "<emu>": {"accuracy": 0.5, "precision": 1.0, "pictures": 4},
+    }
+    run.write_result({"top1": 0.7, "by_class": rows})
+    text = read(write_report(run.path)).text
+    assert "By class Accuracy Precision Pictures <emu> 0.5 1 4 cat 0.8 0.75 10 dog 0" in text
+
+
 def test_the_page_needs_nothing_beside_it(run):
     fill(run)
     found = read(write_report(run.path))

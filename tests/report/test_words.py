@@ -19,6 +19,7 @@ from rayformer.report.words import duration, figure, quantity
         ("rays_per_s", "Rays per second"),
         ("peak_memory_gib", "Peak memory [GiB]"),
         ("loss", "Loss"),
+        ("val/cross_entropy_nats", "Held out: cross entropy [nats]"),
     ],
 )
 def test_a_name_says_what_in_which_unit_and_whose(name, heading):

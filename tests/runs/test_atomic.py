@@ -8,7 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rayformer.core.errors import RunError
-from rayformer.runs.atomic import append_line, replacing, whole_lines, write_bytes, write_text
+from rayformer.runs.atomic import (
+    append_line,
+    replacing,
+    replacing_folder,
+    whole_lines,
+    write_bytes,
+    write_text,
+)
 
 
 def full_disk(*_):
@@ -51,6 +58,26 @@ def test_an_interrupted_write_leaves_nothing_behind(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         interrupted()
     assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_takes_the_place_of_another_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "folder"
+    with replacing_folder(path) as temporary:
+        (temporary / "old").write_text("old")
+
+    def interrupted():
+        with replacing_folder(path) as temporary:
+            (temporary / "new").write_text("half")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert [file.name for file in path.iterdir()] == ["old"]
+    with replacing_folder(path) as temporary:
+        (temporary / "inside").mkdir()
+        (temporary / "inside" / "new").write_text("new")
+    assert [file.relative_to(path).as_posix() for file in path.rglob("*")] == ["inside", "inside/new"]
+    assert [one.name for one in tmp_path.iterdir()] == ["folder"]
 
 
 @given(kept=st.lists(st.text(st.characters(exclude_characters="\n", codec="utf-8"))), torn=st.binary())

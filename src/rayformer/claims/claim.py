@@ -5,7 +5,7 @@ computed.
     Measured        what the runs of a cell came to, over its seeds
     rows_of         cells of one row of the table, averaged
     Verdict         whether the claim holds, and the numbers that say so
-    Claim           the cells, and how to judge and draw them
+    Claim           the cells, and how to judge and draw them; what they come to where nothing is trained
     Claim.reproduce train what is not trained yet, then tabulate, draw and judge
     ClaimOutcome    all of it, for a person (`text`) and for a program (`to_plain`)
 
@@ -17,13 +17,13 @@ that they have in common.
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import mean, median
 from typing import Any
 
 from rayformer.core.config import to_plain
-from rayformer.core.errors import RunError
+from rayformer.core.errors import ConfigError, RunError
 from rayformer.recipes.open_run import train
 from rayformer.runs.atomic import write_text
 from rayformer.runs.pictures import Picture, save_png
@@ -34,6 +34,7 @@ from rayformer.runs.run import Run
 class Cell:
     name: str
     recipe: str
+    """What is trained; of a claim that trains nothing, its own name."""
     config: Any
     paper: float | None = None
     """The paper's number for it, on the paper's data."""
@@ -97,21 +98,31 @@ class Claim:
     seeds: tuple[int, ...] = (0,)
     measure: Callable[[Path], Mapping[str, float]] | None = None
     """What else to measure of a finished run, for the table: its speed, its size."""
+    work: Callable[[Any], Mapping[str, float]] | None = None
+    """What a cell's config comes to where nothing is trained."""
+    any_data: bool = False
+    """Whether a person may put other data in the place of those that the cells name."""
 
     def reproduce(
-        self, smoke: bool = False, out: Path | None = None, seeds: Sequence[int] | None = None
+        self,
+        smoke: bool = False,
+        out: Path | None = None,
+        seeds: Sequence[int] | None = None,
+        source: str | None = None,
     ) -> "ClaimOutcome":
-        """Put the claim to the test in the folder `out` (default: runs/DATE-TIME-CLAIM).
+        """Put the claim to the test in the folder `out` (default: runs/DATE-TIME-CLAIM), on the data at
+        `source` (default: its own).
 
-        Raises RunError where the folder holds a cell of another config, KeyboardInterrupt where a cell was
-        interrupted; the same folder then goes on with it.
+        Raises ConfigError for data that the claim is not about, RunError where the folder holds a cell of
+        another config, KeyboardInterrupt where a cell was interrupted; the same folder then goes on with it.
         """
+        if source is not None and not self.any_data:
+            raise ConfigError(f"{self.name} is about its own data, and --data can be no other.")
         named = f"{time.strftime('%Y-%m-%d-%H%M')}-{self.name}{'-smoke' if smoke else ''}"
         folder = out or Path("runs") / named
         seeds = tuple(seeds or (self.seeds[:1] if smoke else self.seeds))
-        measured = {
-            cell.name: _measured(cell, folder, seeds, smoke, self.measure) for cell in self.cells(smoke)
-        }
+        cells = [cell if source is None else _about(cell, source) for cell in self.cells(smoke)]
+        measured = {cell.name: self._measured(cell, folder, seeds, smoke) for cell in cells}
         for name, picture in self.draw(measured).items():
             save_png(folder / f"{self.name}-{name}.png", picture)
         outcome = ClaimOutcome(self, folder, measured, self.judge(measured), smoke)
@@ -119,38 +130,44 @@ class Claim:
         write_text(folder / f"{self.name}.json", json.dumps(outcome.to_plain(), indent=1) + "\n")
         return outcome
 
+    def _measured(self, cell: Cell, folder: Path, seeds: tuple[int, ...], smoke: bool) -> Measured:
+        runs, results = [], []
+        for seed in seeds:
+            path = folder / f"{cell.name.replace(' ', '-')}-seed{seed}"
+            begun = Run.open(path) if path.exists() else None
+            if begun and begun.manifest.get("config") != to_plain(cell.config):
+                raise RunError(
+                    f"{path} was made with another config of this cell; give another --out, or remove it"
+                )
+            done = begun.result() if begun else None
+            if not done and self.work:
+                asked = {"config": to_plain(cell.config), "seed": seed, "smoke": smoke}
+                begun = begun or Run.create(path, cell.recipe, asked)
+                begun.write_result(self.work(cell.config))
+                done = begun.result() or {}
+            elif not done:
+                outcome = train(
+                    cell.recipe,
+                    cell.config,
+                    out=None if begun else path,
+                    resume=path if begun else None,
+                    seed=seed,
+                    smoke=smoke,
+                )
+                if outcome.interrupted:
+                    raise KeyboardInterrupt
+                done = outcome.result
+            runs.append(path)
+            results.append({**done, **(self.measure(path) if self.measure else {})})
+        return Measured(cell, tuple(runs), tuple(results))
 
-def _measured(
-    cell: Cell,
-    folder: Path,
-    seeds: tuple[int, ...],
-    smoke: bool,
-    more: Callable[[Path], Mapping[str, float]] | None,
-) -> Measured:
-    runs, results = [], []
-    for seed in seeds:
-        path = folder / f"{cell.name.replace(' ', '-')}-seed{seed}"
-        begun = Run.open(path) if path.exists() else None
-        if begun and begun.manifest.get("config") != to_plain(cell.config):
-            raise RunError(
-                f"{path} was made with another config of this cell; give another --out, or remove it"
-            )
-        done = begun.result() if begun else None
-        if not done:
-            outcome = train(
-                cell.recipe,
-                cell.config,
-                out=None if begun else path,
-                resume=path if begun else None,
-                seed=seed,
-                smoke=smoke,
-            )
-            if outcome.interrupted:
-                raise KeyboardInterrupt
-            done = outcome.result
-        runs.append(path)
-        results.append({**done, **(more(path) if more else {})})
-    return Measured(cell, tuple(runs), tuple(results))
+
+def _about(cell: Cell, source: str) -> Cell:
+    """The cell on other data, by their whole path: a claim may go on from another working directory."""
+    data = replace(cell.config.data, source=source)
+    if not data.named and Path(source).expanduser().exists():
+        data = replace(data, source=str(Path(source).expanduser().resolve()))
+    return replace(cell, config=replace(cell.config, data=data))
 
 
 @dataclass(frozen=True)
@@ -166,12 +183,13 @@ class ClaimOutcome:
         claim, some = self.claim, next(iter(self.measured.values()))
         table = rows_of(self.measured)
         papers = any(row.cell.paper is not None for row in table.values())
-        heads = ["", *claim.metrics, "train_s", *(["paper's own data"] if papers else [])]
+        times = [] if claim.work else ["train_s"]
+        heads = ["", *claim.metrics, *times, *(["paper's own data"] if papers else [])]
         rows = [
             [
                 name,
                 *(_with_spread(row, metric) for metric in claim.metrics),
-                f"{row.median('train_s'):.0f}",
+                *(f"{row.median(time):.0f}" for time in times),
                 *(["" if row.cell.paper is None else f"{row.cell.paper:g}"] if papers else []),
             ]
             for name, row in table.items()
@@ -212,6 +230,6 @@ class ClaimOutcome:
 def _with_spread(row: Measured, metric: str) -> str:
     if not all(metric in result for result in row.results):  # one field has no seams
         return ""
-    digits = 2 if metric.endswith("_db") else 3
+    digits = 1 if metric.endswith("_percent") else 2 if metric.endswith("_db") else 3
     spread = f" ± {row.spread(metric) / 2:.{digits}f}" if len(row.results) > 1 else ""
     return f"{row.median(metric):.{digits}f}{spread}"

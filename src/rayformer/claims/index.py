@@ -94,6 +94,35 @@ ENTRIES = (
         minutes=35,
     ),
     Entry(
+        name="resnet-rs-ladder",
+        module="rayformer.claims.resnet_rs_ladder",
+        paper="Bello et al. 2021, table 1",
+        statement="rung by rung a ResNet climbs, more by how it is trained than by what it is made of",
+        minutes=20,
+    ),
+    Entry(
+        name="cnn-vs-transformer",
+        module="rayformer.claims.cnn_vs_transformer",
+        paper="Smith et al. 2023, arXiv:2310.16764",
+        statement="with the same compute, ConvNets and transformers recognise pictures about equally well",
+        minutes=22,
+    ),
+    Entry(
+        name="convnext-roadmap",
+        module="rayformer.claims.convnext_roadmap",
+        paper="Liu et al. 2022, section 2 and figure 2",
+        statement="step by step a ResNet becomes a ConvNeXt, and recognises better at its end",
+        minutes=24,
+    ),
+    Entry(
+        name="attention-cost",
+        module="rayformer.claims.attention_cost",
+        paper="Liu et al. 2021, eq. 1 and 2",
+        statement="the cost of global attention grows with the square of the pixels, that of attention in "
+        "windows with the pixels",
+        minutes=3,
+    ),
+    Entry(
         name="view-synthesis",
         module="rayformer.claims.view_synthesis",
         paper="the systems' own papers; no paper has them all on one scene",
@@ -114,6 +143,9 @@ def entry(name: str) -> Entry:
     return known[name]
 
 
-def run(name: str, smoke: bool, out: Path | None, seeds: Sequence[int] | None) -> "ClaimOutcome":
+def run(
+    name: str, smoke: bool, out: Path | None, seeds: Sequence[int] | None, source: str | None = None
+) -> "ClaimOutcome":
     """Put the claim called `name` to the test. Raises ConfigError with the nearest one if there is none."""
-    return import_module(entry(name).module).CLAIM.reproduce(smoke=smoke, out=out, seeds=seeds)
+    claim = import_module(entry(name).module).CLAIM
+    return claim.reproduce(smoke=smoke, out=out, seeds=seeds, source=source)

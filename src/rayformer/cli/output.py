@@ -3,6 +3,7 @@
     say          a line to the person, on stderr
     give         what was asked for, on stdout: readable lines, or one JSON document
     progress     a bar on stderr around an iteration
+    number_lines numbers by name as lines; tables of them below, the rows with the least first
     columns      rows of texts, aligned
     table        the same under a head; entry by entry where the terminal is too narrow for it
 
@@ -20,6 +21,9 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
+SHOWN_ROWS = 20
+"""Of a table, on a terminal."""
+
 
 def is_first_process() -> bool:
     return os.environ.get("RANK", "0") == "0"
@@ -36,8 +40,33 @@ def give(value: Mapping[str, Any] | Sequence[Any], as_json: bool, text: str) -> 
 
 
 def number_lines(numbers: Mapping[str, Any]) -> str:
-    """Numbers by name, one a line, aligned."""
-    return columns([[name, _readable(value)] for name, value in numbers.items()])
+    """Numbers by name, one a line, aligned; below them each table (rows by name, of numbers by name), of a
+    long one the rows that have the least in its first column."""
+    tables = {name: rows for name, rows in numbers.items() if _is_table(rows)}
+    lines = columns([[name, _readable(value)] for name, value in numbers.items() if name not in tables])
+    return "\n\n".join([lines, *(_table_lines(name, rows) for name, rows in tables.items())])
+
+
+def _is_table(value: Any) -> bool:
+    return (
+        isinstance(value, Mapping) and bool(value) and all(isinstance(row, Mapping) for row in value.values())
+    )
+
+
+def _table_lines(name: str, rows: Mapping[str, Mapping[str, Any]]) -> str:
+    first, *_ = head = list(next(iter(rows.values())))
+
+    def least(item: tuple[str, Mapping[str, Any]]) -> float:
+        value = item[1][first]
+        return math.inf if value is None or math.isnan(value) else value
+
+    shown = list(rows.items())
+    if (left_out := len(shown) - SHOWN_ROWS) > 0:
+        shown = sorted(shown, key=least)[:SHOWN_ROWS]
+    lines = table(
+        [name.replace("_", " "), *head], [[row, *map(_readable, values.values())] for row, values in shown]
+    )
+    return lines + (f"\n{left_out} more, of higher {first}; --json has all" if left_out > 0 else "")
 
 
 def columns(rows: Sequence[Sequence[str]], gap: str = "  ") -> str:

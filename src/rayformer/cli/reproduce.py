@@ -31,6 +31,11 @@ def run(words: Sequence[str], usage: str) -> int:
         type=Path,
         help="where runs, table and picture go (default: runs/DATE-TIME-CLAIM)",
     )
+    options.add_argument(
+        "--data",
+        metavar="DATA",
+        help="other data, for claims about labelled pictures (default: drawn ones)",
+    )
     add_json(options)
     values = options.read(words)
 
@@ -41,6 +46,6 @@ def run(words: Sequence[str], usage: str) -> int:
         rows = [[entry.name, entry.paper, f"{entry.minutes} min", entry.statement] for entry in ENTRIES]
         give(claims, values.json, table(["claim", "paper", "takes about", "statement"], rows))
         return 0
-    outcome = reproduce(values.claim, values.smoke, values.out, values.seeds)
+    outcome = reproduce(values.claim, values.smoke, values.out, values.seeds, values.data)
     give(outcome.to_plain(), values.json, outcome.text())
     return 0

@@ -28,7 +28,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.distributed.tensor import DTensor
 
 from rayformer.core.errors import ConfigError, Diverged
 from rayformer.core.seeds import generator
@@ -42,7 +41,14 @@ from rayformer.engine.checkpoint import (
 )
 from rayformer.engine.ema import Ema
 from rayformer.engine.launch import Launch, Spread
-from rayformer.engine.optim import build_optimiser, carry_over, load_state_by_name, set_rate, state_by_name
+from rayformer.engine.optim import (
+    build_optimiser,
+    carry_over,
+    clip_units,
+    load_state_by_name,
+    set_rate,
+    state_by_name,
+)
 from rayformer.engine.precision import choose_precision
 from rayformer.engine.progress import Watch
 from rayformer.engine.schedule import rate_factor
@@ -199,11 +205,18 @@ class Trainer:
         return terms | {"gradient_norm": float(norm), "rate": plan.optim.rate * factor}
 
     def _gradient_norm(self) -> Tensor:
-        """The norm of the whole gradient, clipped to the plan's bound where there is one."""
+        """The norm of the whole gradient, after its units were clipped and before it is as a whole, where the
+        plan has bounds."""
+        if self.plan.clip_units:
+            clip_units(self.optimiser, self.plan.clip_units)
         parameters = [value for value in self.task.model.parameters() if value.grad is not None]
         norm = nn.utils.get_total_norm([value.grad for value in parameters if value.grad is not None])
         if self.plan.clip:
             nn.utils.clip_grads_with_norm_(parameters, self.plan.clip, norm)
+        if not self.spread.sharded:
+            return norm
+        from torch.distributed.tensor import DTensor  # a second of importing, which few runs need
+
         return norm.full_tensor() if isinstance(norm, DTensor) else norm
 
     def _guarded(self, noted: Mapping[str, Tensor], norm: Tensor, step: int) -> dict[str, float]:

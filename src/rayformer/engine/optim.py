@@ -3,6 +3,7 @@
 Lars, BertAdam      the two that torch does not have
 TableAdam           Adam that passes over numbers without a gradient
 build_optimiser     an optimiser over the declared groups
+clip_units          gradients bounded by the weights that they move, unit by unit
 state_by_name       its state as tensors called "NAME.KEY", ready for safetensors
 load_state_by_name  the way back
 carry_over          after a task replaced parameters: a new optimiser that keeps the state of those that
@@ -127,6 +128,7 @@ def build_optimiser(model: nn.Module, groups: Sequence[Group], optim: Optim) -> 
             "full_rate": optim.rate * group.rate,  # the schedule multiplies this
             "weight_decay": optim.decay if group.decay is None else group.decay,
             "sparse": group.sparse,
+            "clip_units": group.clip_units,
         }
         for group in groups
         if group.parameters
@@ -163,6 +165,32 @@ def build_optimiser(model: nn.Module, groups: Sequence[Group], optim: Optim) -> 
 def set_rate(optimiser: Optimizer, factor: float) -> None:
     for group in optimiser.param_groups:
         group["lr"] = group["full_rate"] * factor
+
+
+LEAST_UNIT = 1e-3
+"""Norm that a unit's weights are taken to have at least, lest what starts at zero stay there."""
+
+
+@torch.no_grad()
+def clip_units(optimiser: Optimizer, share: float, least: float = LEAST_UNIT) -> None:
+    """Scale every unit's gradient down to `share` of the norm of the unit's weights, where it is longer, in
+    the groups that want it. The weights that lead to one output are a unit (all axes but the first), and so
+    is a vector or a single number.
+
+    Brock et al. 2021 (NFNets), https://arxiv.org/abs/2102.06171, eq. 3. Needs the whole gradient: of all
+    pieces, from all processes.
+    """
+    for group in optimiser.param_groups:
+        for weight in group["params"] if group.get("clip_units", True) else ():
+            if weight.grad is None:
+                continue
+            axes = tuple(range(1, weight.ndim)) if weight.ndim > 1 else None
+            size, slope = (
+                torch.linalg.vector_norm(values, dim=axes, keepdim=weight.ndim > 1)
+                for values in (weight, weight.grad)
+            )
+            # Where the gradient is zero the quotient is infinite, and the smaller number is 1.
+            weight.grad.mul_((share * size.clamp(min=least) / slope).clamp(max=1.0))
 
 
 def state_by_name(optimiser: Optimizer, model: nn.Module) -> dict[str, Tensor]:

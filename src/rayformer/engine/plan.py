@@ -95,6 +95,9 @@ class Plan:
     schedule: Schedule = Schedule()
     clip: float | None = None
     """Largest norm of the whole gradient; longer ones are scaled down to it."""
+    clip_units: float | None = None
+    """Largest norm of a unit's gradient, as a share of the norm of its weights: what leads to one output of
+    a layer is a unit, and so is a whole vector. NFNets have 0.01. Comes before `clip`."""
     ema: float | None = None
     """Decay of the running average of the weights that is evaluated and kept; near 1, for instance 0.999."""
     precision: Literal["auto", "32", "bf16"] = "auto"
@@ -128,7 +131,11 @@ class Plan:
                 )
         if self.minutes is not None and self.minutes <= 0:
             raise ConfigError(f"plan.minutes must be above 0, but is {self.minutes}")
-        if self.clip is not None and self.clip <= 0:
-            raise ConfigError(f"plan.clip must be above 0 (leave it out for no clipping), but is {self.clip}")
+        for name in ("clip", "clip_units"):
+            bound = getattr(self, name)
+            if bound is not None and not bound > 0:
+                raise ConfigError(
+                    f"plan.{name} must be above 0 (leave it out for no clipping), but is {bound}"
+                )
         if self.ema is not None and not 0 < self.ema < 1:
             raise ConfigError(f"plan.ema must lie strictly between 0 and 1, but is {self.ema}")

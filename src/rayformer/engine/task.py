@@ -78,9 +78,10 @@ class Task(Protocol):
         """Total and named terms of one piece; it and `generator` are on the device that trains."""
         ...
 
-    def evaluate(self, split: str, generator: Generator) -> dict[str, float]:
-        """Numbers by name, unit in the name, the one that picks the best checkpoint first. May fit copies,
-        never the model. Like that of `before_step`, `generator` is on the processor."""
+    def evaluate(self, split: str, generator: Generator) -> dict[str, Any]:
+        """Numbers by name, unit in the name, the one that picks the best checkpoint first. Of "test" tables
+        too: rows by name, each numbers by name. May fit copies, never the model. Like that of `before_step`,
+        `generator` is on the processor."""
         ...
 
     def pictures(self) -> dict[str, Picture]:
@@ -122,6 +123,8 @@ class Group:
     sparse: bool = False
     """Tables of which a step touches few rows: numbers whose gradient is exactly zero stay as they are,
     moments included. Only with adam."""
+    clip_units: bool = True
+    """Whether `plan.clip_units` bounds their gradients, where the plan has it."""
 
 
 def one_group(model: nn.Module) -> list[Group]:
@@ -172,6 +175,8 @@ class Setting:
     other_data: bool = False
     """Whether a finished run is opened with other data in its config than it was trained on, to be measured
     on them."""
+    start: str | None = None
+    """The run, file, folder or name that `--from` named, for a recipe that builds what it finds there."""
 
 
 @dataclass(frozen=True, kw_only=True)

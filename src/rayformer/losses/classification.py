@@ -18,7 +18,7 @@ def soft_labels(
     labels: Int[Tensor, "batch"], classes: int, smoothing: float = 0.0
 ) -> Float[Tensor, "batch outputs"]:
     """1 - smoothing + smoothing / classes for the true class, smoothing / classes for each other one."""
-    return F.one_hot(labels, classes).float() * (1 - smoothing) + smoothing / classes
+    return F.one_hot(labels.long(), classes).float() * (1 - smoothing) + smoothing / classes
 
 
 def cross_entropy(

@@ -3,6 +3,7 @@
     top_k         whether the truth is among the k likeliest classes, picture by picture
     confusion     how often each class is taken for each other
     by_class      the accuracy of every class by itself
+    class_table   that, how far its name can be trusted, and how many pictures there are, by name
     Reliability   how often what is said with some confidence is right; `.error` is the calibration error
     Tally         all of it, collected over the batches of an evaluation, as numbers by name
 
@@ -10,6 +11,7 @@ Accuracies and shares are in [0, 1]. Where several classes are equally likely, t
 answer.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -40,6 +42,21 @@ def by_class(confused: Int[Tensor, "outputs outputs"]) -> Float[Tensor, "outputs
     """The share of each class that is recognised; NaN for a class without pictures."""
     confused = confused.double()
     return confused.diagonal() / confused.sum(dim=1)
+
+
+def class_table(
+    confused: Int[Tensor, "outputs outputs"], names: Sequence[str]
+) -> dict[str, dict[str, float | int]]:
+    """Of every class its `accuracy`, the share of its pictures that are recognised; its `precision`, the
+    share of those taken for it that are of it; and its `pictures`. NaN where there are none to share."""
+    right, taken = confused.diagonal().double(), confused.sum(dim=0)
+    rows = zip(
+        by_class(confused).tolist(), (right / taken).tolist(), confused.sum(dim=1).tolist(), strict=True
+    )
+    return {
+        name: {"accuracy": accuracy, "precision": precision, "pictures": pictures}
+        for name, (accuracy, precision, pictures) in zip(names, rows, strict=True)
+    }
 
 
 @dataclass(frozen=True, eq=False)

@@ -26,6 +26,7 @@ from torch import Tensor, nn
 
 from rayformer.core.errors import ConfigError, ShapeError
 from rayformer.nets.parts.channel_norm import ChannelNorm
+from rayformer.nets.parts.checkpointing import one_by_one
 from rayformer.nets.parts.drop_path import DropPath, rates
 from rayformer.nets.parts.residual import residual
 
@@ -51,6 +52,9 @@ class ConvNeXtConfig:
     """Probability that the last block's branch is left out for an example; it rises from 0 at the first."""
     dropout: float = 0.0
     """Share of features that are left out before the classes."""
+    checkpointing: bool = False
+    """Keep only what enters each block and compute the rest again for the gradient: far less memory, a third
+    more time."""
 
     def __post_init__(self):
         if not self.depths or len(self.depths) != len(self.widths):
@@ -127,9 +131,10 @@ class Stage(nn.Module):
         super().__init__()
         self.halve = Halving(inputs, width) if inputs else nn.Identity()
         self.blocks = nn.Sequential(*(Block(config, width, rate) for rate in drop_paths))
+        self.checkpointing = config.checkpointing
 
     def forward(self, x: Float[Tensor, "batch _ _ _"]) -> Float[Tensor, "batch features _ _"]:
-        return self.blocks(self.halve(x))
+        return one_by_one(self.blocks, self.halve(x), self.checkpointing)
 
 
 class ConvNeXt(nn.Module):

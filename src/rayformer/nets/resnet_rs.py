@@ -28,6 +28,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from rayformer.core.errors import ConfigError
+from rayformer.nets.parts.checkpointing import one_by_one
 from rayformer.nets.parts.drop_path import DropPath, rates
 from rayformer.nets.parts.residual import residual
 from rayformer.nets.parts.squeeze_excite import SqueezeExcite
@@ -56,6 +57,9 @@ class ResNetConfig:
     """Probability that the last block's branch is left out for an example; it rises from 0 at the first."""
     dropout: float = 0.0
     """Share of features that are left out before the classes."""
+    checkpointing: bool = False
+    """Keep only what enters each block and compute the rest again for the gradient: far less memory, a third
+    more time."""
 
     def __post_init__(self):
         if not self.depths or min(self.depths) < 1:
@@ -186,7 +190,10 @@ class ResNet(nn.Module):
         self, images: Float[Tensor, "batch channels height width"]
     ) -> Float[Tensor, "batch features _ _"]:
         """The map before it is averaged, every number 0 or more."""
-        return self.stages(self.stem(images.contiguous(memory_format=torch.channels_last)))
+        x = self.stem(images.contiguous(memory_format=torch.channels_last))
+        for stage in self.stages:
+            x = one_by_one(stage, x, self.config.checkpointing)
+        return x
 
     def classify(self, features: Float[Tensor, "batch features _ _"]) -> Float[Tensor, "batch outputs"]:
         return self.head(self.dropout(features.mean(dim=(2, 3))))

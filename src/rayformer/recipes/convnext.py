@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 from rayformer.data.images.labelled import ImagesConfig
 from rayformer.data.images.mix import MixConfig
+from rayformer.data.images.randaugment import PolicyConfig
 from rayformer.data.images.transforms import AugmentConfig
 from rayformer.engine.plan import Optim, Plan, Schedule
 from rayformer.engine.task import Chain, Recipe, Setting
@@ -26,7 +27,8 @@ class ConvNeXtRecipe:
     data: ImagesConfig = ImagesConfig()
     augment: AugmentConfig = AugmentConfig(size=64)
     size: str | None = None
-    """A published size, t, s, b, l or xl, which then takes the place of the model's depths and widths."""
+    """A published size, t, s, b, l or xl, which then takes the place of all of the model but layer
+    scale and what is left out at random."""
     model: ConvNeXtConfig = ConvNeXtConfig(
         depths=(2, 2, 4, 2), widths=(40, 80, 160, 320), patch_size=2, drop_path=0.1
     )
@@ -44,10 +46,18 @@ class ConvNeXtRecipe:
 DEFAULT = ConvNeXtRecipe()
 
 SMOKE = ConvNeXtRecipe(
-    augment=AugmentConfig(size=32),
-    model=ConvNeXtConfig(depths=(1, 1, 1), widths=(16, 32, 64), patch_size=2),
+    data=ImagesConfig(source="glyphs"),
+    augment=AugmentConfig(size=32, crop="shifted", padding=2, flip=0.0, policy=PolicyConfig(kind="none")),
+    model=ConvNeXtConfig(depths=(1, 1, 1), widths=(16, 32, 64), patch_size=2, layer_scale=0.0),
     train=ClassifierTraining(batch=64, mix=MixConfig(mixup=0.0, cutmix=0.0), shown=6),
-    plan=replace(DEFAULT.plan, steps=100, evaluate_every=0, save_every=50),
+    plan=replace(
+        DEFAULT.plan,
+        steps=200,
+        optim=replace(DEFAULT.plan.optim, rate=4e-3),
+        schedule=replace(DEFAULT.plan.schedule, warmup_steps=15),
+        evaluate_every=0,
+        save_every=100,
+    ),
 )
 
 

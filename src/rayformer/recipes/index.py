@@ -34,7 +34,7 @@ class Entry:
 
 POSED_PHOTOS = "posed photos (transforms.json, Blender, COLMAP, LLFF, KITTI)"
 
-LABELLED_PICTURES = "labelled pictures (class folders, a zip of them, idx, CIFAR, hf:NAME); shapes"
+LABELLED_PICTURES = "labelled pictures (class folders, a zip of them, idx, CIFAR, hf:NAME); shapes, glyphs"
 
 ENTRIES = (
     Entry(
@@ -168,6 +168,24 @@ ENTRIES = (
         module="rayformer.recipes.nfnet",
         system="NFNet: a ConvNet without norms that matches transformers at scale",
         paper="Brock et al. 2021, arXiv:2102.06171",
+        takes=LABELLED_PICTURES,
+        gives="classes of new pictures, and where it looked; top1, top5",
+        abilities=("predict", "export"),
+    ),
+    Entry(
+        name="probe",
+        module="rayformer.recipes.probe",
+        system="Probe: what the features of a network know, while it stays as it is",
+        paper="He et al. 2021, arXiv:2111.06377; Wu et al. 2018, arXiv:1805.01978",
+        takes=f"{LABELLED_PICTURES}; --from a run of the networks above, or their weights",
+        gives="classes by a linear layer on its features; top1, logistic_top1, knn_top1",
+        abilities=("predict", "export"),
+    ),
+    Entry(
+        name="roadmap",
+        module="rayformer.recipes.roadmap",
+        system="ConvNeXt's roadmap: any network between ResNet and ConvNeXt, by twelve switches",
+        paper="Liu et al. 2022, arXiv:2201.03545",
         takes=LABELLED_PICTURES,
         gives="classes of new pictures, and where it looked; top1, top5",
         abilities=("predict", "export"),

@@ -85,7 +85,7 @@ def train(
     run = _run_of(name, asked, out, resume, rank)
     as_before = run.manifest.get("config") == asked["config"]
     seed, start = run.manifest.get("seed", seed), run.manifest.get("from")
-    setting = Setting(seed=seed, device=device_here, assets=run.assets)
+    setting = Setting(seed=seed, device=device_here, assets=run.assets, start=start)
     watch = Watch(name, 1, shown=rank == 0)
     window: TrainingWindow | None = None
     try:
@@ -192,7 +192,7 @@ def load(path: Path | str, device: str = "cpu") -> nn.Module:
     return open_run(path, device).model
 
 
-def evaluate(path: Path | str, source: str | None = None, device: str = "auto") -> dict[str, float]:
+def evaluate(path: Path | str, source: str | None = None, device: str = "auto") -> dict[str, Any]:
     """The numbers of the run at `path` on the held-out split of its own data, or of `source`."""
     loaded = open_run(path, device, source)
     with torch.no_grad(), loaded.precision.autocast():

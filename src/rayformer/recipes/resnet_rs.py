@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 from rayformer.data.images.labelled import ImagesConfig
 from rayformer.data.images.mix import MixConfig
+from rayformer.data.images.randaugment import PolicyConfig
 from rayformer.data.images.transforms import AugmentConfig
 from rayformer.engine.plan import Optim, Plan, Schedule
 from rayformer.engine.task import Chain, Recipe, Setting
@@ -26,8 +27,8 @@ class ResNetRSRecipe:
     data: ImagesConfig = ImagesConfig()
     augment: AugmentConfig = AugmentConfig(size=64)
     size: str | None = None
-    """A published size, 50 to 420, plain-50 or plain-200, which takes the place of the model's depths and
-    of what tells a plain ResNet from it."""
+    """A published size, 50 to 420, plain-50 or plain-200, which takes the place of all of the model but
+    what is left out at random."""
     model: ResNetConfig = ResNetConfig(depths=(2, 2, 2, 2), width=32, stem_halvings=1, drop_path=0.1)
     train: ClassifierTraining = ClassifierTraining()
     plan: Plan = Plan(
@@ -43,10 +44,17 @@ class ResNetRSRecipe:
 DEFAULT = ResNetRSRecipe()
 
 SMOKE = ResNetRSRecipe(
-    augment=AugmentConfig(size=32),
+    data=ImagesConfig(source="glyphs"),
+    augment=AugmentConfig(size=32, crop="shifted", padding=2, flip=0.0, policy=PolicyConfig(kind="none")),
     model=ResNetConfig(depths=(1, 1, 1), width=16, stem_halvings=1),
     train=ClassifierTraining(batch=64, mix=MixConfig(mixup=0.0, cutmix=0.0), shown=6),
-    plan=replace(DEFAULT.plan, steps=100, evaluate_every=0, save_every=50),
+    plan=replace(
+        DEFAULT.plan,
+        steps=200,
+        schedule=replace(DEFAULT.plan.schedule, warmup_steps=20),
+        evaluate_every=0,
+        save_every=100,
+    ),
 )
 
 

@@ -1,7 +1,7 @@
 """Swin (Liu et al. 2021, arXiv:2103.14030): attention in windows that shift, at a cost linear in pixels.
 
 rayformer train swin --data my_pictures
-rayformer train swin --data my_pictures --size t --augment.size 224 --from timm/swin_tiny
+rayformer train swin --data pictures --size t --augment.size 224 --from microsoft/swin-tiny-patch4-window7-224
 rayformer train swin --smoke
 """
 
@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 from rayformer.data.images.labelled import ImagesConfig
 from rayformer.data.images.mix import MixConfig
+from rayformer.data.images.randaugment import PolicyConfig
 from rayformer.data.images.transforms import AugmentConfig
 from rayformer.engine.plan import Optim, Plan, Schedule
 from rayformer.engine.task import Chain, Recipe, Setting
@@ -26,7 +27,8 @@ class SwinRecipe:
     data: ImagesConfig = ImagesConfig()
     augment: AugmentConfig = AugmentConfig(size=64)
     size: str | None = None
-    """A published size, t, s, b or l, which then takes the place of the model's width, depths and heads."""
+    """A published size, t, s, b or l, which then takes the place of all of the model but its biases, eps,
+    checkpointing and what is left out at random."""
     model: SwinConfig = SwinConfig(
         patch_size=2, width=48, depths=(2, 2, 4), heads=(2, 4, 8), window=4, drop_path=0.1
     )
@@ -44,10 +46,18 @@ class SwinRecipe:
 DEFAULT = SwinRecipe()
 
 SMOKE = SwinRecipe(
-    augment=AugmentConfig(size=32),
-    model=SwinConfig(patch_size=2, width=24, depths=(2, 2), heads=(2, 4), window=4),
+    data=ImagesConfig(source="glyphs"),
+    augment=AugmentConfig(size=32, crop="shifted", padding=2, flip=0.0, policy=PolicyConfig(kind="none")),
+    model=SwinConfig(patch_size=4, width=48, depths=(2, 2), heads=(3, 6), window=4),
     train=ClassifierTraining(batch=64, mix=MixConfig(mixup=0.0, cutmix=0.0), shown=6),
-    plan=replace(DEFAULT.plan, steps=100, evaluate_every=0, save_every=50),
+    plan=replace(
+        DEFAULT.plan,
+        steps=300,
+        optim=replace(DEFAULT.plan.optim, rate=2e-3),
+        schedule=replace(DEFAULT.plan.schedule, warmup_steps=30),
+        evaluate_every=0,
+        save_every=150,
+    ),
 )
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 from rayformer.data.images.labelled import ImagesConfig
 from rayformer.data.images.mix import MixConfig
+from rayformer.data.images.randaugment import PolicyConfig
 from rayformer.data.images.transforms import AugmentConfig
 from rayformer.engine.plan import Optim, Plan, Schedule
 from rayformer.engine.task import Chain, Recipe, Setting
@@ -26,8 +27,8 @@ class ViTRecipe:
     data: ImagesConfig = ImagesConfig()
     augment: AugmentConfig = AugmentConfig(size=64)
     size: str | None = None
-    """A published size, ti, s, b, l or h, which then takes the place of the model's width, depth, heads and
-    patches."""
+    """A published size, ti, s, b, l or h, which then takes the place of the model's width, depth, heads,
+    patches and expansion."""
     model: ViTConfig = ViTConfig(patch_size=8, width=192, depth=6, heads=3, drop_path=0.1)
     train: ClassifierTraining = ClassifierTraining()
     plan: Plan = Plan(
@@ -43,10 +44,18 @@ class ViTRecipe:
 DEFAULT = ViTRecipe()
 
 SMOKE = ViTRecipe(
-    augment=AugmentConfig(size=32),
+    data=ImagesConfig(source="glyphs"),
+    augment=AugmentConfig(size=32, crop="shifted", padding=2, flip=0.0, policy=PolicyConfig(kind="none")),
     model=ViTConfig(patch_size=8, width=64, depth=3, heads=2),
     train=ClassifierTraining(batch=64, mix=MixConfig(mixup=0.0, cutmix=0.0), shown=6),
-    plan=replace(DEFAULT.plan, steps=100, evaluate_every=0, save_every=50),
+    plan=replace(
+        DEFAULT.plan,
+        steps=600,
+        optim=replace(DEFAULT.plan.optim, rate=2e-3),
+        schedule=replace(DEFAULT.plan.schedule, warmup_steps=30),
+        evaluate_every=0,
+        save_every=300,
+    ),
 )
 
 

@@ -3,6 +3,7 @@
     write_report    RUN/report.html, from whatever the folder holds so far
     Chapter         a run, or a stage of one, as the page shows it
     Fact            one line of a table
+    Grid            a table of numbers
     flattened       a nested config by dotted names
 
 The page needs nothing beside it: pictures and curves lie inside, there is no script, and a run that is
@@ -46,6 +47,15 @@ class Fact:
     value: str
     default: str | None = None
     """What the recipe has in its place, where that is something else."""
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Rows by name, those with the least in the first column first."""
+
+    name: str
+    columns: Sequence[str]
+    rows: Sequence[tuple[str, Sequence[str]]]
 
 
 @dataclass(frozen=True)
@@ -100,6 +110,8 @@ class Chapter:
     remarks: Sequence[str]
     tables: Sequence[tuple[str, Sequence[Fact]]]
     """Results that are not one number each."""
+    grids: Sequence[Grid]
+    """Those that are numbers in rows and columns."""
     pictures: Sequence[tuple[str, Sequence[Shown]]]
     videos: Sequence[Video]
     curves: Sequence[Curve]
@@ -158,6 +170,7 @@ def chapter(run: Run) -> Chapter:
         tiles=_tiles(_own(run, result or {})),
         remarks=remarks,
         tables=_tables(result or {}),
+        grids=[_grid(name, rows) for name, rows in (result or {}).items() if _is_grid(rows)],
         pictures=_grouped(pictures, remarks),
         videos=[_video(path) for path in sorted(run.path.glob("*.mp4"))],
         curves=_curves(series),
@@ -232,8 +245,31 @@ def _tables(result: Mapping[str, Any]) -> list[tuple[str, list[Fact]]]:
     return [
         (str(quantity(name)), [Fact(key, text) for key, text in flattened(value).items()])
         for name, value in result.items()
-        if isinstance(value, Mapping)
+        if isinstance(value, Mapping) and not _is_grid(value)
     ]
+
+
+def _is_grid(value: Any) -> bool:
+    return (
+        isinstance(value, Mapping) and bool(value) and all(isinstance(row, Mapping) for row in value.values())
+    )
+
+
+def _grid(name: str, rows: Mapping[str, Mapping[str, Any]]) -> Grid:
+    columns = list(next(iter(rows.values())))
+
+    def first(item: tuple[str, Mapping[str, Any]]) -> tuple[bool, float]:
+        value = item[1].get(columns[0])
+        return value is None, value or 0.0
+
+    return Grid(
+        str(quantity(name)),
+        [str(quantity(column)) for column in columns],
+        [
+            (row, ["" if (value := values.get(column)) is None else figure(value, 3) for column in columns])
+            for row, values in sorted(rows.items(), key=first)
+        ],
+    )
 
 
 def _curves(series: Mapping[str, Series]) -> list[Curve]:

@@ -20,6 +20,7 @@ UNITS = {
     "_percent": "%",
     "_px": "px",
     "_degrees": "°",
+    "_nats": "nats",
 }
 TITLES = {
     "psnr": "PSNR",
@@ -46,6 +47,9 @@ TITLES = {
     "rate": "learning rate",
     "top1": "top-1 accuracy",
     "top5": "top-5 accuracy",
+    "logistic_top1": "top-1 accuracy of logistic regression",
+    "logistic_strength": "its strength against its penalty",
+    "knn_top1": "top-1 accuracy of nearest neighbours",
     "ap": "AP",
     "ap50": "AP50",
     "ap75": "AP75",

@@ -1,6 +1,7 @@
 """Files that are either as they were or whole: never half written, whatever stops the process.
 
     replacing         a temporary name beside the file, renamed over it once it is whole
+    replacing_folder  the same for a folder and all that is written into it
     write_bytes       the whole content at once
     write_text        the same in UTF-8
     append_line       one more line at the end; a torn last line, left by a killed process, is cut off first
@@ -12,6 +13,7 @@ meets a file between two states, and a full disk costs the new content, not the 
 """
 
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -38,6 +40,27 @@ def replacing(path: Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):  # after a rename there is nothing to remove
             temporary.unlink()
+
+
+@contextmanager
+def replacing_folder(path: Path) -> Iterator[Path]:
+    """Write into the new folder that this yields; it becomes `path` if the block ends well, and takes the
+    place of what was there. Raises RunError where the disk or its permissions refuse."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.writing")
+    try:
+        temporary.mkdir(parents=True)
+        yield temporary
+        for file in temporary.rglob("*"):
+            if file.is_file():
+                _sync(file)
+        if path.exists():  # a folder is not renamed over one that holds something
+            shutil.rmtree(path)
+        temporary.replace(path)
+        sync_folder(path.parent)
+    except OSError as error:
+        raise RunError(_what_survived(path, error)) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def write_bytes(path: Path, content: bytes) -> None:

@@ -6,7 +6,8 @@ from scipy import stats
 
 from rayformer.core.errors import ConfigError
 from rayformer.data.images.draws import beta
-from rayformer.data.images.mix import MixConfig, cut_box, mix, smooth
+from rayformer.data.images.mix import MixConfig, cut_box, mix
+from rayformer.losses.classification import soft_labels
 from tests.data.images.photographs import generator
 
 CLASSES = 5
@@ -16,13 +17,6 @@ def batch(count: int = 6, width: int = 20):
     """Every pixel of a picture says which picture it belongs to, and so does the label."""
     labels = torch.arange(count) % CLASSES
     return labels[:, None, None, None].float().expand(count, 3, 16, width), labels
-
-
-def test_smooth_labels_are_shares_that_sum_to_one():
-    found = smooth(torch.tensor([3, 0]), CLASSES, 0.2)
-    torch.testing.assert_close(found.sum(1), torch.ones(2))
-    assert found[0].tolist() == pytest.approx([0.04, 0.04, 0.04, 0.84, 0.04])
-    assert smooth(torch.tensor([3]), CLASSES, 0.0).tolist() == [[0, 0, 0, 1, 0]]
 
 
 @pytest.mark.parametrize(("mixup", "cutmix"), [(0.8, 0.0), (0.0, 1.0), (0.8, 1.0)])
@@ -64,7 +58,7 @@ def test_nothing_is_mixed_without_a_generator_or_with_both_off():
     for config, draw in ((MixConfig(), None), (MixConfig(mixup=0.0, cutmix=0.0), generator())):
         found, targets = mix(images, labels, CLASSES, config, draw)
         assert found is images
-        torch.testing.assert_close(targets, smooth(labels, CLASSES, 0.1))
+        torch.testing.assert_close(targets, soft_labels(labels, CLASSES, 0.1))
 
 
 def test_a_cut_is_the_picture_small_and_stays_inside():

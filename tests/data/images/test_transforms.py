@@ -1,5 +1,8 @@
 """From a picture to what a network sees."""
 
+import json
+import pickle
+
 import numpy as np
 import pytest
 import torch
@@ -110,6 +113,27 @@ def test_with_one_mean_pictures_are_grey():
     assert EvalTransform(AugmentConfig(size=16), grey)(soft(30, 30)).shape == (1, 16, 16)
 
 
+@pytest.mark.parametrize("kind", ["timm", "paper", "trivial"])
+def test_transforms_can_be_sent_and_see_the_same_picture(kind):
+    config = AugmentConfig(size=16, policy=PolicyConfig(kind=kind), erase=EraseConfig(chance=1.0))
+    for transform in (TrainTransform(config, Normalisation((0.3,) * 3, (0.2,) * 3)), EvalTransform(config)):
+        sent = pickle.loads(pickle.dumps(transform))
+        for seed in range(5):
+            first, second = (one(soft(30, 40), generator(seed)) for one in (transform, sent))
+            assert torch.equal(first, second)
+
+
+@pytest.mark.parametrize("squash", [False, True])
+def test_evaluation_comes_back_from_its_numbers_whatever_they_came_from(squash):
+    config = AugmentConfig(
+        size=16, crop="shifted", filter="bilinear", colours="clip", crop_share=0.7, squash=squash
+    )
+    transform = EvalTransform(config)
+    numbers = json.loads(json.dumps(transform.numbers))
+    assert torch.equal(EvalTransform.of(numbers)(soft(30, 40)), transform(soft(30, 40)))
+    assert EvalTransform.of(numbers).numbers == transform.numbers
+
+
 # ---------------------------------------------------------------- many small ones
 
 
@@ -128,6 +152,14 @@ def test_small_pictures_together_are_windows_and_mirrors_of_themselves():
     }
     assert met == windows
     assert torch.equal(found, small_batch(many, TrainTransform(SMALL), generator()))
+
+
+def test_evaluation_of_many_draws_nothing_even_with_a_generator():
+    many = torch.stack([pixels(soft(8, 8, seed)) for seed in range(3)])
+    singly = torch.stack([EvalTransform(SMALL)(soft(8, 8, seed)) for seed in range(3)])
+    torch.testing.assert_close(
+        small_batch(many, EvalTransform(SMALL), generator()), singly, rtol=0, atol=1e-6
+    )
 
 
 def test_together_and_one_by_one_are_the_same_where_nothing_is_drawn():

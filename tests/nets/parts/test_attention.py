@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from rayformer.nets.parts import attention
 from rayformer.nets.parts.attention import MultiHeadAttention, attend, attend_openly, causal_mask, key_mask
 
 drawn = given(seed=st.integers(0, 2**32 - 1))
@@ -205,3 +206,27 @@ def test_weights_are_left_out_in_training_only():
     assert not torch.equal(attention(x), attention(x))
     attention.eval()
     assert torch.equal(attention(x), attention(x))
+
+
+@pytest.mark.parametrize("kind", MASKS)
+@pytest.mark.parametrize("batch", [(), (2,), (5, 2)])
+def test_a_few_at_a_time_is_all_at_once(kind, batch):
+    """In value and gradient, whatever the mask broadcasts over."""
+    parts = [part.requires_grad_() for part in triple(1, batch=batch)]
+    mask = mask_of(kind, 1)
+    if mask is not None and not batch:
+        mask = mask[0]
+    learned = [*parts, *([mask] if mask is not None and mask.requires_grad and mask.is_leaf else [])]
+    whole = attend_openly(*parts, mask)[0]
+    wanted = torch.autograd.grad(whole.square().sum(), learned)
+    for count in (1, 2, 4):
+        taken = attention._a_few_at_a_time(*parts, mask, 0.0, count)
+        torch.testing.assert_close(taken, whole)
+        torch.testing.assert_close(torch.autograd.grad(taken.square().sum(), learned), wanted)
+
+
+def test_a_mask_for_every_example_is_cut_with_the_examples():
+    parts = triple(2, batch=(5,))
+    mask = torch.rand(5, 1, 5, 7, generator=source(2)) < 0.7
+    whole = attend_openly(*parts, mask)[0]
+    torch.testing.assert_close(attention._a_few_at_a_time(*parts, mask, 0.0, 2), whole)

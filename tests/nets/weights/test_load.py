@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -210,3 +211,52 @@ def test_torn_and_foreign_files_are_told(tmp_path: Path):
     ):
         with pytest.raises(DataError, match=says):
             read(tmp_path / name)
+
+
+class Hub:
+    """What `snapshot_download` gives: a folder that fills with the files that are asked for."""
+
+    def __init__(self, folder: Path, files: dict[str, Path]):
+        self.folder, self.files, self.asked = folder, files, []
+
+    def __call__(self, name, revision, allow_patterns):
+        self.asked.append((name, revision, tuple(allow_patterns)))
+        for pattern in allow_patterns:
+            if pattern in self.files:
+                shutil.copy(self.files[pattern], self.folder / pattern)
+        return str(self.folder)
+
+
+@pytest.mark.parametrize("there", [("model.safetensors", "pytorch_model.bin"), ("pytorch_model.bin",)])
+def test_of_a_name_on_the_hub_one_format_is_fetched(there, tmp_path: Path, monkeypatch):
+    hub = pytest.importorskip("huggingface_hub")
+    files = {name: tmp_path / f"given.{name}" for name in there}
+    for name, path in files.items():
+        numbers = {"weight": torch.arange(3.0)}
+        save_file(numbers, path) if name.endswith("safetensors") else torch.save(numbers, path)
+    (tmp_path / "snapshot").mkdir()
+    fetch = Hub(tmp_path / "snapshot", files)
+    monkeypatch.setattr(hub, "snapshot_download", fetch)
+    assert read("hf:owner/name@v2").keys() == {"weight"}
+    assert [path.name for path in fetch.folder.iterdir()] == [there[0]]
+    assert {(name, revision) for name, revision, _ in fetch.asked} == {("owner/name", "v2")}
+
+
+def test_a_hub_that_cannot_be_reached_is_told(monkeypatch, snapshot):
+    hub = pytest.importorskip("huggingface_hub")
+
+    def unreachable(*_, **__):
+        raise FileNotFoundError("Got: ConnectError: Name or service not known\nPlease check your connection.")
+
+    monkeypatch.setattr(hub, "snapshot_download", unreachable)
+    with pytest.raises(DataError) as caught:
+        read("owner/name")
+    snapshot("hub_out_of_reach", str(caught.value))
+
+
+def test_a_name_on_the_hub_without_weights_is_told(tmp_path: Path, monkeypatch, snapshot):
+    hub = pytest.importorskip("huggingface_hub")
+    monkeypatch.setattr(hub, "snapshot_download", Hub(tmp_path, {}))
+    with pytest.raises(DataError) as caught:
+        read("owner/name")
+    snapshot("hub_without_weights", str(caught.value))

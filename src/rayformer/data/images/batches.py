@@ -24,8 +24,7 @@ from torch import Tensor
 
 from rayformer.core.seeds import generator, stream
 from rayformer.data.images.labelled import Arrays, Part
-from rayformer.data.images.normalise import Normalisation
-from rayformer.data.images.transforms import AugmentConfig, EvalTransform, TrainTransform, small_batch
+from rayformer.data.images.transforms import EvalTransform, TrainTransform, small_batch
 
 T = TypeVar("T")
 
@@ -73,7 +72,7 @@ class ImageBatches:
             assert chosen is not None, "pixels in memory stay in memory"
             pictures = torch.from_numpy(chosen).permute(0, 3, 1, 2)
             draw = generator(self.seed, "together", self.split, step, rank, world)
-            return small_batch(pictures, self._training, draw), labels
+            return small_batch(pictures, self.transform, draw), labels
         side, means = self.transform.config.size, len(self.transform.normalisation.mean)
         out = torch.empty(len(places), means, side, side)
         for place, epoch, picture in zip(places.tolist(), epochs.tolist(), out, strict=True):
@@ -89,24 +88,14 @@ class ImageBatches:
         part = self.part.only(np.arange(first, min(last, len(self.part))))
         labels = torch.from_numpy(part.labels)
         side, means = self.transform.config.size, len(self.transform.normalisation.mean)
-        pixels = part.pixels if isinstance(self.transform, TrainTransform) else None
+        pixels = part.pixels
         if pixels is not None and pixels.shape[1:3] == (side, side):
-            return small_batch(torch.from_numpy(pixels).permute(0, 3, 1, 2), self._training), labels
+            return small_batch(torch.from_numpy(pixels).permute(0, 3, 1, 2), self.transform), labels
         out = torch.empty(len(part), means, side, side)
         for place, picture in enumerate(out):
             with part.opened(place) as stored:
                 self.transform(stored, None, picture)
         return out, labels
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        """Transforms hold functions, which cannot be sent: what they are made from is."""
-        made_from = (type(self.transform), self.transform.config, self.transform.normalisation)
-        return _received_batches, (self.part, *made_from, self.size, self.seed, self.split)
-
-    @property
-    def _training(self) -> TrainTransform:
-        assert isinstance(self.transform, TrainTransform), "only training makes batches together"
-        return self.transform
 
     @property
     def _together(self) -> bool:
@@ -121,18 +110,6 @@ class ImageBatches:
             and config.policy.kind == "none"
             and config.jitter == config.jitter_hue == 0
         )
-
-
-def _received_batches(
-    part: Part,
-    kind: type[TrainTransform] | type[EvalTransform],
-    config: AugmentConfig,
-    measured: Normalisation,
-    size: int,
-    seed: int,
-    split: str,
-) -> ImageBatches:
-    return ImageBatches(part, kind(config, measured), size, seed, split)
 
 
 class Ahead(Generic[T]):

@@ -39,8 +39,8 @@ SUFFIXES = (
 class ImagesConfig:
     source: str = "shapes"
     """Labelled pictures: a folder of class folders or a zip of them, idx files, CIFAR's binary files, parquet
-    files; shapes, which the package draws (shapes-50: of 50 pictures to a class); or hf:NAME, a data set of
-    the Hugging Face Hub."""
+    files; shapes or glyphs, which the package draws (shapes-50: of 50 pictures to a class); or hf:NAME, a
+    data set of the Hugging Face Hub."""
     held_out: float = 0.2
     """Share of every class that is kept for testing where the data bring no test split; always the same
     pictures. 0 measures at those that were learned from."""

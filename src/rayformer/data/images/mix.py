@@ -1,11 +1,10 @@
 """Mixup and CutMix: two pictures in one, and the answer is both, in shares.
 
-Zhang et al. 2017, https://arxiv.org/abs/1710.09412; Yun et al. 2019, https://arxiv.org/abs/1905.04899; label
-smoothing from Szegedy et al. 2015, sec. 7. Read from the top:
+Zhang et al. 2017, https://arxiv.org/abs/1710.09412; Yun et al. 2019, https://arxiv.org/abs/1905.04899. Read
+from the top:
 
     MixConfig   which of them, and how strongly
     mix         a batch, mixed with itself from back to front; targets in shares
-    smooth      labels as shares of the classes
     cut_box     the rectangle that CutMix exchanges
 
 All pictures of a batch share one draw, as in timm.
@@ -21,6 +20,7 @@ from torch import Generator, Tensor
 from rayformer.core.errors import ConfigError
 from rayformer.data.images.crop import Box
 from rayformer.data.images.draws import beta, happens, whole
+from rayformer.losses.classification import soft_labels
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +58,7 @@ def mix(
 ) -> tuple[Float[Tensor, "batch channels height width"], Float[Tensor, "batch outputs"]]:
     """Each picture with the one at its place from the end, and the shares of both labels; without a
     generator, the pictures as they are. Shares of CutMix are those of the pixels that are seen."""
-    targets = smooth(labels, classes, config.smoothing)
+    targets = soft_labels(labels, classes, config.smoothing)
     both = config.mixup > 0 and config.cutmix > 0
     if generator is None or config.mixup == config.cutmix == 0 or not happens(config.chance, generator):
         return images, targets
@@ -75,12 +75,6 @@ def mix(
     else:
         images = torch.lerp(others, images, share)
     return images, share * targets + (1 - share) * targets.flip(0)
-
-
-def smooth(labels: Int[Tensor, "batch"], classes: int, smoothing: float) -> Float[Tensor, "batch outputs"]:
-    """1 - smoothing at the label, and smoothing / classes everywhere."""
-    targets = torch.full((len(labels), classes), smoothing / classes, device=labels.device)
-    return targets.scatter_(1, labels.long()[:, None], 1 - smoothing + smoothing / classes)
 
 
 def cut_box(width: int, height: int, share: float, generator: Generator) -> Box:

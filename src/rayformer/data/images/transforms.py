@@ -2,7 +2,7 @@
 
     AugmentConfig    what a recipe may change; the defaults are what vision transformers are trained with
     TrainTransform   crop, flip, policy, jitter, normalise, erase, in this order
-    EvalTransform    the middle, normalised
+    EvalTransform    the middle, normalised; as numbers that a file can hold, and back
     load             a file or its bytes, through one of them
     small_batch      pictures in memory that already have the size, such as CIFAR: many at once
 
@@ -11,8 +11,9 @@ TrainTransform is EvalTransform.
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -122,6 +123,26 @@ class EvalTransform:
         self.normalisation = measured or NORMALISATIONS[config.colours]
         self.filter: Filter = "bilinear" if config.filter == "bilinear" else "bicubic"
 
+    @property
+    def numbers(self) -> dict[str, Any]:
+        """All that decides what is seen: `size` in pixels, `crop_share` of the shorter side, `squash`,
+        `filter`, `mean` and `deviation` of colours in [0, 1]."""
+        return {
+            "size": self.config.size,
+            "crop_share": self.config.seen_share,
+            "squash": self.config.squash,
+            "filter": self.filter,
+            "mean": list(self.normalisation.mean),
+            "deviation": list(self.normalisation.deviation),
+        }
+
+    @classmethod
+    def of(cls, numbers: Mapping[str, Any]) -> "EvalTransform":
+        """The transform of which these are the `numbers`."""
+        numbers = dict(numbers)
+        measured = Normalisation(tuple(numbers.pop("mean")), tuple(numbers.pop("deviation")))
+        return cls(AugmentConfig(**numbers), measured)
+
     def __call__(
         self,
         picture: Image.Image,
@@ -144,6 +165,10 @@ class TrainTransform:
         self.normalisation = self.evaluation.normalisation
         self.strengths = strengths(config.policy)
         self.fill = tuple(min(255, round(255 * mean)) for mean in self.normalisation.mean)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """What the policy draws from are functions, which cannot be sent; what they are made from can."""
+        return TrainTransform, (self.config, self.normalisation)
 
     def __call__(
         self,
@@ -207,16 +232,17 @@ def load(
 
 def small_batch(
     pictures: UInt8[Tensor, "batch channels height width"],
-    transform: TrainTransform,
+    transform: TrainTransform | EvalTransform,
     generator: Generator | None = None,
 ) -> Float[Tensor, "batch _ height width"]:
     """What a network sees of pictures that are in memory and have the size wanted; greys get as many channels
-    as the normalisation has.
+    as the normalisation has. Evaluation draws nothing, even with a generator.
 
     Shifts, flips and normalisation are made of all at once, many times as fast as one by one, and draw other
     numbers. A policy, a jitter or another crop take the pictures one by one.
     """
     config, means = transform.config, len(transform.normalisation.mean)
+    generator = generator if isinstance(transform, TrainTransform) else None
     fits = pictures.shape[1] in (1, means) and pictures.shape[2:] == (config.size, config.size)
     if generator is None:
         together = config.seen_share == 1

@@ -17,6 +17,8 @@ Axes: queries, the tokens that look; keys, the tokens that are looked at; heads;
 head; width, channels of a token = heads x features.
 """
 
+import itertools
+import math
 from collections.abc import Callable
 
 import torch
@@ -24,8 +26,12 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-SHORT = 640
-"""Keys up to which a processor attends openly in bf16. See `attend`."""
+AT_ONCE = 2**21
+"""Scores that a processor makes at a time where it attends openly, 8 MB in float32. More than 32 MB are, with
+the usual C library, handed back to the system after every use and fetched anew page by page, which took
+longer than all of the products."""
+MOST = 2**23
+"""Scores of one example up to which it does so. See `attend`."""
 
 Mask = Bool[Tensor, "*_ #queries keys"] | Float[Tensor, "*_ #queries keys"]
 
@@ -70,14 +76,16 @@ def attend(
     """Eq. 1 without its weights: by torch's fused kernel, or openly where that is quicker.
 
     It is quicker on processors that multiply bf16 in hardware, as long as the weights of all pairs are no
-    burden: one core took half the time forward and about a quarter with the gradient, for 17 to 145 tokens.
-    And where the mask is learned, because no fused kernel gives its gradient on a processor.
+    burden: one core took half the time, forward and with the gradient, for 49 to 1,025 tokens
+    (`benchmarks/attention.py`). And where the mask is learned, because no fused kernel gives its gradient on
+    a processor.
     """
-    few = queries.dtype == torch.bfloat16 and keys.shape[-2] <= SHORT
+    batch = queries.shape[:-3]
+    scores = math.prod(queries.shape[len(batch[:1]) : -1]) * keys.shape[-2]  # of one example
+    few = queries.dtype == torch.bfloat16 and scores <= MOST
     learned = mask is not None and mask.requires_grad and torch.is_grad_enabled()
     if queries.device.type == "cpu" and (few or learned):
-        return attend_openly(queries, keys, values, mask, dropout)[0]
-    batch = queries.shape[:-3]
+        return _a_few_at_a_time(queries, keys, values, mask, dropout, max(1, AT_ONCE // scores))
     if mask is not None:
         mask = mask if mask.dtype == torch.bool else mask.to(queries.dtype)
         if len(batch) > 1 and mask.ndim > 3:
@@ -86,6 +94,22 @@ def attend(
     flat = (part.reshape(-1, *part.shape[-3:]) for part in (queries, keys, values))
     taken = F.scaled_dot_product_attention(*flat, attn_mask=mask, dropout_p=dropout)
     return taken.reshape(*batch, *taken.shape[-3:])
+
+
+def _a_few_at_a_time(
+    queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None, dropout: float, count: int
+) -> Tensor:
+    """`attend_openly` of `count` examples after the other, as long as no compiler watches, to whom their
+    number would become fixed."""
+    if queries.ndim == 3 or torch.compiler.is_compiling() or queries.shape[0] <= count:
+        return attend_openly(queries, keys, values, mask, dropout)[0]
+    some = zip(queries.split(count), keys.split(count), values.split(count), strict=True)
+    if mask is None or mask.ndim < queries.ndim or mask.shape[0] == 1:
+        masks = itertools.repeat(mask)
+    else:
+        masks = iter(mask.split(count))
+    taken = [attend_openly(q, k, v, next(masks), dropout)[0] for q, k, v in some]
+    return torch.cat(taken)
 
 
 class MultiHeadAttention(nn.Module):

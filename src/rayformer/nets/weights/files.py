@@ -29,11 +29,13 @@ WRAPPINGS = ("model_ema", "state_dict_ema", "model", "state_dict", "model_state"
 PREFIXES = ("module.", "model.")
 """What wrappers put before every name."""
 IN_A_FOLDER = ("model.safetensors", "pytorch_model.bin")
+SAFE = ("model.safetensors", "model.safetensors.index.json")
 
 
 def read(source: str | Path) -> dict[str, Tensor]:
     """Tensors by name. `source` is a file, a folder with model.safetensors or pytorch_model.bin, or
-    OWNER/NAME on the Hugging Face hub, which may be written hf:OWNER/NAME.
+    OWNER/NAME on the Hugging Face hub, which may be written hf:OWNER/NAME, with @REVISION behind it if need
+    be.
 
     Raises DataError for what is none of these, or holds anything but numbers; MissingExtra where the hub is
     asked for without its package."""
@@ -53,7 +55,7 @@ def read(source: str | Path) -> dict[str, Tensor]:
 def _file(path: Path) -> dict[str, Tensor]:
     if path.suffix == ".safetensors":
         try:
-            return load_file(path)
+            return unwrapped(load_file(path), str(path))
         except (OSError, SafetensorError) as error:
             raise DataError(f"{path}: not a whole safetensors file ({error})") from error
     if path.suffix == ".npz":
@@ -93,20 +95,39 @@ def _folder(path: Path) -> dict[str, Tensor]:
 
 
 def _hub(name: str) -> dict[str, Tensor]:
+    """One format is fetched and no more: safetensors, else the file that came before it."""
     try:
-        from huggingface_hub import snapshot_download
-        from huggingface_hub.errors import HfHubHTTPError
+        import huggingface_hub
     except ImportError as error:
         raise MissingExtra("hub", f"{name} on the Hugging Face hub") from error
-    try:
-        wanted = [*IN_A_FOLDER, "model*.safetensors", "model.safetensors.index.json"]
-        folder = Path(snapshot_download(name, allow_patterns=wanted))
-    except (HfHubHTTPError, OSError, ValueError) as error:
-        raise DataError(
-            f"{name}: no file of that name here, and the Hugging Face hub does not give it.\n"
-            f"{str(error).splitlines()[0]}"
-        ) from error
-    return _folder(folder)
+    owner_and_name, _, revision = name.partition("@")
+    folder, newest, older = Path(), [*SAFE, "model-*.safetensors"], ["pytorch_model.bin"]
+    for wanted in (newest, older):
+        try:
+            folder = Path(
+                huggingface_hub.snapshot_download(
+                    owner_and_name, revision=revision or None, allow_patterns=wanted
+                )
+            )
+        except (OSError, ValueError) as error:  # of which kinds all are that the client raises
+            raise DataError(
+                f"{name}: no file of that name here, and the Hugging Face hub does not give it "
+                f"({_said(error)}).\n"
+                "Is the name right, is it public (else set HF_TOKEN), and can this machine reach the hub?\n"
+                "Weights that were fetched elsewhere, such as its model.safetensors, may be named as a file."
+            ) from error
+        if any((folder / one).exists() for one in (*SAFE, *older)):
+            return _folder(folder)
+    raise DataError(
+        f"{name}: on the Hugging Face hub, but without {' or '.join(IN_A_FOLDER)}.\n"
+        "Fetch the file that it has yourself, and name that."
+    )
+
+
+def _said(error: Exception) -> str:
+    """The first line of an error that has a second one about internet connections."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[0].removeprefix("Got: ").rstrip(".:")
 
 
 def unwrapped(found: Mapping[str, Any], where: str) -> dict[str, Tensor]:

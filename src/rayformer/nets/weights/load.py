@@ -4,6 +4,7 @@
     put         tensors by name into a model
     Report      what was loaded, resized, left as it was, and not known
     exported    the weights of a model under the names that others read
+    form_of     the format of a family that has a name for each of them
 
 Nothing is dropped in silence. A file of other classes lends all but the head; a file for another picture size
 has its positions resized; all else that does not fit is refused, with a list, and leaves the model as it was.
@@ -102,6 +103,14 @@ def exported(model: nn.Module, family: Family, name: str) -> dict[str, Tensor]:
     theirs, unknown = published_names(model.state_dict(), family.formats[name].rules)
     assert not unknown, f"the rules of {name} do not know {unknown}"
     return theirs
+
+
+def form_of(model: nn.Module, family: Family) -> str:
+    """The first format of the family that has a name for every tensor of the model."""
+    state = model.state_dict()
+    known = [name for name, form in family.formats.items() if not published_names(state, form.rules)[1]]
+    assert known, f"no format knows all of {_some(list(state))}"
+    return known[0]
 
 
 def _recognised(

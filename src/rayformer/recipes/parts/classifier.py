@@ -2,9 +2,10 @@
 
     ClassifierTraining   pictures of a step, mixing, rates by layer
     Net                  what a network must have for it
-    ClassifierTask       a network on labelled pictures
+    OpenPictures         labelled pictures, read when they are needed
+    ClassifierTask       a network on them
     classifier_chain     all of it wired, for the recipe of any network
-    open_pictures        the data, and what of them the run folder keeps
+    open_pictures        those of a run, and what of them the run folder keeps
     sized                a published size laid over a config
     classifier_groups    what decays, and rates that fall from the head down
 
@@ -15,28 +16,34 @@ mixed with which. Micro-batches cut it into `train.at_once` pictures; batch norm
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
-from typing import Any, Protocol, TypeVar, runtime_checkable
+from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
 from torch import Generator, Tensor, nn
 
-from rayformer.core.errors import ConfigError, did_you_mean
+from rayformer.core.errors import ConfigError, DataError, did_you_mean
 from rayformer.core.losses import Losses
 from rayformer.core.seeds import generator as stream
 from rayformer.core.seeds import seeded
 from rayformer.data.images.batches import ImageBatches
-from rayformer.data.images.labelled import ImagesConfig, Labelled, Split
+from rayformer.data.images.labelled import ImagesConfig, Labelled, Part, Split
 from rayformer.data.images.mix import MixConfig, mix
 from rayformer.data.images.read import read_images, read_other
 from rayformer.data.images.transforms import AugmentConfig, EvalTransform, TrainTransform
 from rayformer.engine.task import Chain, Group, Setting, Stage
 from rayformer.losses.classification import cross_entropy
-from rayformer.metrics.classification import Tally
+from rayformer.metrics.classification import Tally, class_table
 from rayformer.recipes.parts.classifier_pictures import Shown, show_classes
 from rayformer.runs.atomic import write_text
 from rayformer.runs.pictures import Picture
 
+KEPT = {
+    "image_size", "dropout", "attention_dropout", "drop_path", "checkpointing", "pool", "class_token",
+    "activation", "qkv_bias", "layer_scale", "eps",
+}  # fmt: skip
+"""Fields of a network that a published size leaves alone: how it is trained, and in what published networks
+of one size differ."""
 MEASURED_AT_ONCE = 64
 """Pictures that a network is asked about at a time where nothing is learned."""
 
@@ -51,6 +58,9 @@ class ClassifierTraining:
     """Pictures that go through the network together; none: all of a step. Fewer need less memory; batch
     norms see no more than these."""
     mix: MixConfig = MixConfig()
+    tune: Literal["all", "head"] = "all"
+    """What learns: all of the network, or its head alone, on what the weights of --from make of pictures;
+    batch norms, dropout and drop path then stand still."""
     layer_decay: float = 1.0
     """Every layer learns at this share of the rate of the layer above it; 0.65 to 0.9 keep what published
     weights know."""
@@ -114,11 +124,26 @@ class ImageBatch:
         return [ImagePiece(*piece) for piece in zip(*parts, strict=True)]
 
 
+class OpenPictures:
+    """Labelled pictures, read when the first of them is asked for; their classes are known before."""
+
+    def __init__(self, classes: tuple[str, ...], read: Callable[[], Labelled]):
+        self.classes, self._read = classes, read
+
+    @cached_property
+    def labelled(self) -> Labelled:
+        """Raises DataError, in words, where they cannot be read."""
+        return self._read()
+
+    def split(self, name: Split) -> Part | None:
+        return self.labelled.split(name)
+
+
 class ClassifierTask:
     def __init__(
         self,
         model: nn.Module,
-        data: Labelled,
+        data: OpenPictures,
         augment: AugmentConfig,
         options: ClassifierTraining,
         setting: Setting,
@@ -136,7 +161,8 @@ class ClassifierTask:
     # ------------------------------------------------------------------ training
 
     def before_step(self, step: int, generator: Generator) -> None:
-        pass
+        if self.options.tune == "head":
+            self.model.eval()  # the engine trains it all, and again after every look at it
 
     @cached_property
     def _training(self) -> ImageBatches:
@@ -165,8 +191,9 @@ class ClassifierTask:
     # ------------------------------------------------------------------ measuring and showing
 
     @torch.no_grad()
-    def evaluate(self, split: str, generator: Generator) -> dict[str, float]:
-        """Over all pictures of a split; no numbers of "val" where no pictures are held back for it."""
+    def evaluate(self, split: str, generator: Generator) -> dict[str, Any]:
+        """Over all pictures of a split, of "test" for every class by itself too; no numbers of "val" where no
+        pictures are held back for it."""
         name: Split = "test" if split == "test" else "val"
         part = self.data.split(name)
         if part is None or not len(part):
@@ -181,9 +208,10 @@ class ClassifierTask:
             logits = self.model(images.to(self.device)).float().cpu()
             tally.add(logits, labels)
             shown.add(range(first, first + len(labels)), logits, labels)
-        if name == "test":
-            self._shown = show_classes(self, batches, tally, shown)
-        return tally.numbers
+        if name == "val":
+            return tally.numbers
+        self._shown = show_classes(self, batches, tally, shown)
+        return {**tally.numbers, "by_class": class_table(tally.confused, self.classes)}
 
     def pictures(self) -> dict[str, Picture]:
         return self._shown
@@ -197,6 +225,8 @@ def classifier_chain(config: Any, setting: Setting, net: Callable[[int], nn.Modu
     data, found = open_pictures(config.data, setting)
     with seeded(setting.seed, "model"):
         model = net(len(data.classes))
+    if config.train.tune == "head":
+        model.requires_grad_(False).get_submodule("head").requires_grad_(True)
     task = ClassifierTask(model, data, config.augment, config.train, setting, heat)
     stage = Stage(
         name="train",
@@ -207,14 +237,16 @@ def classifier_chain(config: Any, setting: Setting, net: Callable[[int], nn.Modu
     return Chain(stages=[stage], data=found)
 
 
-def open_pictures(config: ImagesConfig, setting: Setting) -> tuple[Labelled, dict[str, Any]]:
-    """The data, and what run.yaml says of them. A run's classes are kept in RUN/assets/classes.txt; other
-    pictures, that a finished run is measured on, are numbered by them."""
+def open_pictures(config: ImagesConfig, setting: Setting) -> tuple[OpenPictures, dict[str, Any]]:
+    """The pictures of a run, and what run.yaml says of them. In training they are read; a finished run knows
+    its classes from RUN/assets/classes.txt, so that it recognises new pictures without those that it learned
+    from. Other pictures, that it is measured on, are numbered by those classes."""
     path = setting.assets / "classes.txt"
-    if setting.other_data:
-        data = read_other(config, path.read_text(encoding="utf-8").splitlines())
-    else:
-        data = read_images(config)
+    if not setting.training and path.is_file():
+        classes = tuple(path.read_text(encoding="utf-8").removesuffix("\n").split("\n"))
+        read = read_other if setting.other_data else _read_again
+        return OpenPictures(classes, lambda: read(config, classes)), {}
+    data = read_images(config)
     if setting.training:
         write_text(path, "\n".join(data.classes) + "\n")
     found = {
@@ -224,12 +256,25 @@ def open_pictures(config: ImagesConfig, setting: Setting) -> tuple[Labelled, dic
         **data.counts,
         "remarks": list(data.remarks),
     }
-    return data, found
+    return OpenPictures(data.classes, lambda: data), found
+
+
+def _read_again(config: ImagesConfig, classes: tuple[str, ...]) -> Labelled:
+    """The pictures that a run was begun with. Raises DataError where their classes have changed since."""
+    data = read_images(config)
+    if data.classes != classes:
+        changed = sorted(set(data.classes) ^ set(classes)) or ["their order"]
+        some = ", ".join(changed[:4]) + (", ..." if len(changed) > 4 else "")
+        raise DataError(
+            f"{config.source}: the classes are no longer those that the run learned; what differs: {some}.\n"
+            "Bring the old pictures back, or name others to be measured on with --data."
+        )
+    return data
 
 
 def sized(model: C, sizes: Mapping[str, C], size: str | None) -> C:
-    """The config with all that tells sizes from each other taken from a published one. Raises ConfigError
-    for a size that nobody published."""
+    """The config of a published size, with those of its fields left as the model has them that `KEPT` names.
+    Raises ConfigError for a size that nobody published."""
     if size is None:
         return model
     if size not in sizes:
@@ -237,25 +282,29 @@ def sized(model: C, sizes: Mapping[str, C], size: str | None) -> C:
             f"size must be one of {', '.join(sizes)}, but is {size!r}.{did_you_mean(size, sizes)}"
         )
     names = [field.name for field in fields(model)]  # type: ignore[arg-type]  # configs are dataclasses
-    telling = [name for name in names if len({getattr(one, name) for one in sizes.values()}) > 1]
-    return replace(model, **{name: getattr(sizes[size], name) for name in telling})  # type: ignore[type-var]
+    kept = {name: getattr(model, name) for name in names if name in KEPT}
+    return replace(sizes[size], **kept)  # type: ignore[type-var]
 
 
 def classifier_groups(model: nn.Module, layer_decay: float) -> list[Group]:
-    """Parameters by how deep they lie and whether they decay. The head learns at the full rate."""
+    """Parameters by how deep they lie, whether they decay, and whether `plan.clip_units` is for them. The
+    head learns at the full rate, and unclipped as in NFNets; so do single numbers, which begin at 0 and would
+    be kept there by a bound in shares of themselves."""
     assert isinstance(model, Net), "networks say how deep a parameter lies, and which do not decay"
-    found: dict[tuple[int, bool], list[str]] = {}
+    found: dict[tuple[int, bool, bool], list[str]] = {}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
             depth = model.depth_of(name) if layer_decay < 1 else 0
-            found.setdefault((depth, model.undecayed(name, parameter)), []).append(name)
-    deepest = max(depth for depth, _ in found)
+            clipped = parameter.ndim > 0 and not name.startswith("head.")
+            found.setdefault((depth, model.undecayed(name, parameter), clipped), []).append(name)
+    deepest = max(depth for depth, *_ in found)
     return [
         Group(
-            f"{depth}{' undecayed' if undecayed else ''}",
+            f"{depth}{' undecayed' if undecayed else ''}{'' if clipped else ' unclipped'}",
             tuple(names),
             rate=layer_decay ** (deepest - depth),
             decay=0.0 if undecayed else None,
+            clip_units=clipped,
         )
-        for (depth, undecayed), names in sorted(found.items())
+        for (depth, undecayed, clipped), names in sorted(found.items())
     ]

@@ -1,5 +1,6 @@
 """What a person would look at of a network that recognises pictures.
 
+Recognising    what a task must have for it
 Shown          which pictures to show: the surest mistakes, then the surest
 show_classes   the confusion matrix, the reliability diagram, those pictures and where the network looked
 """
@@ -7,27 +8,47 @@ show_classes   the confusion matrix, the reliability diagram, those pictures and
 import heapq
 import io
 import textwrap
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int, UInt8
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
 from rayformer.data.images.batches import ImageBatches
 from rayformer.data.images.normalise import bytes_of
+from rayformer.data.images.transforms import EvalTransform
 from rayformer.metrics.classification import Reliability, Tally
 from rayformer.runs.pictures import Picture, side_by_side
-
-if TYPE_CHECKING:
-    from rayformer.recipes.parts.classifier import ClassifierTask
 
 NAMED_CLASSES = 40
 """Classes up to which a confusion matrix has their names beside it."""
 COUNTED_CLASSES = 16
 """Those up to which its cells hold numbers."""
+
+
+@runtime_checkable
+class Recognising(Protocol):
+    """A task whose model recognises pictures."""
+
+    @property
+    def model(self) -> nn.Module: ...
+
+    @property
+    def classes(self) -> tuple[str, ...]: ...
+
+    @property
+    def see(self) -> EvalTransform: ...
+
+    @property
+    def device(self) -> torch.device: ...
+
+    @property
+    def heat(self) -> Callable[[Any, Tensor, Tensor], Mapping[str, Tensor]]:
+        """(network, pictures, the class that it names) -> where it looked, by the map's name."""
+        ...
 
 
 class Shown:
@@ -61,9 +82,7 @@ class Shown:
         return sorted(self._right)[: self.most - len(self.mistakes)]
 
 
-def show_classes(
-    task: "ClassifierTask", batches: ImageBatches, tally: Tally, shown: Shown
-) -> dict[str, Picture]:
+def show_classes(task: Recognising, batches: ImageBatches, tally: Tally, shown: Shown) -> dict[str, Picture]:
     pictures = {
         "classes/confusion": confusion_matrix(tally.confused, task.classes),
         "classes/reliability": reliability_diagram(tally.reliability),
@@ -74,7 +93,7 @@ def show_classes(
     return pictures
 
 
-def _one(task: "ClassifierTask", batches: ImageBatches, place: int, named: int, confidence: float) -> Picture:
+def _one(task: Recognising, batches: ImageBatches, place: int, named: int, confidence: float) -> Picture:
     """A picture as the network saw it, and beside it where it looked."""
     images, labels = batches.in_order(place, place + 1)
     heats = task.heat(task.model, images.to(task.device), torch.tensor([named], device=task.device))
