@@ -47,7 +47,7 @@ DEFAULT = SwinRecipe()
 
 SMOKE = SwinRecipe(
     data=ImagesConfig(source="glyphs"),
-    augment=AugmentConfig(size=32, crop="shifted", padding=2, flip=0.0, policy=PolicyConfig(kind="none")),
+    augment=AugmentConfig(size=32, crop="centre", crop_share=1.0, flip=0.0, policy=PolicyConfig(kind="none")),
     model=SwinConfig(patch_size=4, width=48, depths=(2, 2), heads=(3, 6), window=4),
     train=ClassifierTraining(batch=64, mix=MixConfig(mixup=0.0, cutmix=0.0), shown=6),
     plan=replace(

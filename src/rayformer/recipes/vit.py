@@ -45,7 +45,7 @@ DEFAULT = ViTRecipe()
 
 SMOKE = ViTRecipe(
     data=ImagesConfig(source="glyphs"),
-    augment=AugmentConfig(size=32, crop="shifted", padding=2, flip=0.0, policy=PolicyConfig(kind="none")),
+    augment=AugmentConfig(size=32, crop="centre", crop_share=1.0, flip=0.0, policy=PolicyConfig(kind="none")),
     model=ViTConfig(patch_size=8, width=64, depth=3, heads=2),
     train=ClassifierTraining(batch=64, mix=MixConfig(mixup=0.0, cutmix=0.0), shown=6),
     plan=replace(
