@@ -272,7 +272,7 @@ def test_fields_are_refused_by_name():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", (*NAMES, "roadmap"))
+@pytest.mark.parametrize("name", [*NAMES, "roadmap"])
 def test_the_smoke_size_learns_drawn_digits(name, tmp_path):
     outcome = train(name, index.load(name).smoke, out=tmp_path / "run", device="cpu", smoke=True)
     assert outcome.result["top1"] > 0.3, "by chance it would be 0.1"
