@@ -25,6 +25,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from rayformer.core.errors import ConfigError, ShapeError
+from rayformer.kernels.linear import Linear
 from rayformer.nets.parts.channel_norm import ChannelNorm
 from rayformer.nets.parts.checkpointing import one_by_one
 from rayformer.nets.parts.drop_path import DropPath, rates
@@ -94,8 +95,8 @@ class Block(nn.Module):
         super().__init__()
         self.spatial = nn.Conv2d(width, width, config.kernel, padding=config.kernel // 2, groups=width)
         self.norm = nn.LayerNorm(width, eps=1e-6)
-        self.widen = nn.Linear(width, config.expansion * width)
-        self.narrow = nn.Linear(config.expansion * width, width)
+        self.widen = Linear(width, config.expansion * width)
+        self.narrow = Linear(config.expansion * width, width)
         self.scale = nn.Parameter(torch.full((width,), config.layer_scale)) if config.layer_scale else None
         self.drop_path = DropPath(drop_path)
 

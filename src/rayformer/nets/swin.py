@@ -30,6 +30,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from rayformer.core.errors import ConfigError
+from rayformer.kernels.linear import Linear
 from rayformer.nets.parts.block import PreNormBlock, initialise
 from rayformer.nets.parts.drop_path import rates
 from rayformer.nets.parts.patches import PatchEmbedding, filled_up
@@ -106,7 +107,7 @@ class Merge(nn.Module):
     def __init__(self, width: int, eps: float):
         super().__init__()
         self.norm = nn.LayerNorm(4 * width, eps)
-        self.reduce = nn.Linear(4 * width, 2 * width, bias=False)
+        self.reduce = Linear(4 * width, 2 * width, bias=False)
 
     def forward(
         self, places: Float[Tensor, "batch height width inputs"]

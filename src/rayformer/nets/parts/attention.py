@@ -26,6 +26,8 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from rayformer.kernels.linear import Linear, linear
+
 AT_ONCE = 2**21
 """Scores that a processor makes at a time where it attends openly, 8 MB in float32. More than 32 MB are, with
 the usual C library, handed back to the system after every use and fetched anew page by page, which took
@@ -128,8 +130,8 @@ class MultiHeadAttention(nn.Module):
         assert width % heads == 0, f"width {width} must be a multiple of heads {heads}"
         self.heads = heads
         self.dropout = dropout
-        self.to_qkv = nn.Linear(width, 3 * width, bias)
-        self.to_output = nn.Linear(width, width)
+        self.to_qkv = Linear(width, 3 * width, bias)
+        self.to_output = Linear(width, width)
         self.watch: Callable[[Tensor], None] | None = None
         """What is called with the weights of each pass; `parts/attention_maps.py` sets it."""
 
@@ -159,7 +161,7 @@ class MultiHeadAttention(nn.Module):
         weights = self.to_qkv.weight.chunk(3)
         biases = (None,) * 3 if self.to_qkv.bias is None else self.to_qkv.bias.chunk(3)
         inputs = (queries, keys, values)
-        projected = (F.linear(*one) for one in zip(inputs, weights, biases, strict=True))
+        projected = (linear(*one) for one in zip(inputs, weights, biases, strict=True))
         return tuple(one.unflatten(-1, (self.heads, -1)).transpose(-3, -2) for one in projected)
 
 

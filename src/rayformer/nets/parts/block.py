@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from rayformer.kernels.linear import Linear
 from rayformer.nets.parts.attention import Mask, MultiHeadAttention
 from rayformer.nets.parts.drop_path import DropPath
 from rayformer.nets.parts.layer_scale import LayerScale
@@ -38,10 +39,10 @@ class MLP(nn.Module):
 
     def __init__(self, width: int, hidden: int, activation: Activation = "gelu", dropout: float = 0.0):
         super().__init__()
-        self.to_hidden = nn.Linear(width, hidden)
+        self.to_hidden = Linear(width, hidden)
         self.activate = ACTIVATIONS[activation]
         self.dropout = nn.Dropout(dropout)
-        self.to_output = nn.Linear(hidden, width)
+        self.to_output = Linear(hidden, width)
 
     def forward(self, x: Float[Tensor, "*batch width"]) -> Float[Tensor, "*batch width"]:
         return self.to_output(self.dropout(self.activate(self.to_hidden(x))))
