@@ -22,6 +22,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from rayformer.core.errors import ConfigError
 from rayformer.core.losses import Losses
+from rayformer.core.memory import keep_large_blocks
 from rayformer.engine.task import Task
 
 
@@ -83,7 +84,8 @@ def launched(device: str = "auto", group: bool = True) -> Iterator[Launch]:
 
 
 def pick_device(wish: str = "auto", local_rank: int = 0) -> torch.device:
-    """auto takes CUDA, then MPS, then the CPU. Raises ConfigError if the device asked for is not there."""
+    """auto takes CUDA, then MPS, then the CPU, for which the process then keeps its large blocks of memory.
+    Raises ConfigError if the device asked for is not there."""
     cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
     if wish == "auto":
         wish = "cuda" if cuda else "mps" if mps else "cpu"
@@ -99,6 +101,8 @@ def pick_device(wish: str = "auto", local_rank: int = 0) -> torch.device:
             f"torchrun started process {local_rank + 1} on a machine with {torch.cuda.device_count()} CUDA "
             "devices; give it --nproc-per-node of no more than that"
         )
+    if wish == "cpu":
+        keep_large_blocks()
     return torch.device(wish, local_rank) if wish == "cuda" else torch.device(wish)
 
 
