@@ -34,6 +34,8 @@ from rayformer.runs.atomic import append_line, whole_lines, write_text
 from rayformer.runs.pictures import Picture, read_caption, save_png
 
 MANIFEST, METRICS, RESULT, STATE = "run.yaml", "metrics.jsonl", "result.json", "state.json"
+SAFE = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+"""Reads values and makes no objects; ten times as quick where PyYAML was built with libyaml."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +112,7 @@ class Run:
         """run.yaml, from the disk; a stage shows its parent's. Raises RunError, with the line, if broken."""
         path = self._manifest_path
         try:
-            manifest = yaml.safe_load(path.read_text(encoding="utf-8"))
+            manifest = _parsed(path.read_text(encoding="utf-8"))
         except yaml.YAMLError as error:
             mark = getattr(error, "problem_mark", None)
             where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
@@ -317,3 +319,10 @@ def _json_value(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [_json_value(item) for item in value]
     return value if value is None or isinstance(value, (str, bool)) else _json_number(value)
+
+
+def _parsed(text: str) -> Any:
+    try:
+        return yaml.load(text, Loader=SAFE)
+    except yaml.YAMLError:
+        return yaml.safe_load(text)  # which says what is wrong in the same words everywhere
