@@ -34,6 +34,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+import beside_cpu_torch  # noqa: F401
 from rayformer.engine.optim import build_optimiser
 from rayformer.engine.plan import Optim
 from rayformer.engine.precision import choose_precision
@@ -45,11 +46,6 @@ from rayformer.nets.weights.load import put
 from rayformer.nets.weights.resnet_rs import RESNET
 from rayformer.nets.weights.swin import SWIN
 from rayformer.nets.weights.vit import VIT
-
-if torch.version.cuda is None:  # torchvision, which timm imports, has operators that only load with CUDA
-    SCHEMAS = torch.library.Library("torchvision", "DEF")
-    SCHEMAS.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-    SCHEMAS.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
 
 CLASSES = 1000
 BF16 = partial(torch.autocast, "cpu", dtype=torch.bfloat16)

@@ -27,16 +27,12 @@ import numpy as np
 import torch
 from PIL import Image
 
+import beside_cpu_torch  # noqa: F401
 from rayformer.core.seeds import generator
 from rayformer.data.images.transforms import AugmentConfig, TrainTransform, load
 
 BATCH = 64
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
-
-if torch.version.cuda is None:  # torchvision, which timm imports, has operators that only load with CUDA
-    SCHEMAS = torch.library.Library("torchvision", "DEF")
-    SCHEMAS.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-    SCHEMAS.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
 
 
 def main() -> None:

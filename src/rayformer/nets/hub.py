@@ -1,6 +1,5 @@
 """A network with its classes as one thing that goes to the Hugging Face hub and comes back.
 
-    NETWORKS        every family by name: its config and its network
     HubClassifier   a network, the names of its classes, the numbers of the pictures it wants
 
 `HubClassifier.from_pretrained("OWNER/NAME")` and `HubClassifier.from_pretrained(FOLDER)` bring it back,
@@ -16,24 +15,12 @@ from torch import Tensor, nn
 
 from rayformer.core.config import from_plain, to_plain
 from rayformer.core.errors import ConfigError, MissingExtra, did_you_mean
-from rayformer.nets.convnext import ConvNeXt, ConvNeXtConfig
-from rayformer.nets.nfnet import NFNet, NFNetConfig
-from rayformer.nets.resnet_rs import ResNet, ResNetConfig
-from rayformer.nets.swin import Swin, SwinConfig
-from rayformer.nets.vit import ViT, ViTConfig
+from rayformer.nets.families import FAMILIES
 
 try:
     from huggingface_hub import PyTorchModelHubMixin
 except ImportError as error:
     raise MissingExtra("hub", "a network for the Hugging Face hub") from error
-
-NETWORKS: Mapping[str, tuple[type, type[nn.Module]]] = {
-    "vit": (ViTConfig, ViT),
-    "swin": (SwinConfig, Swin),
-    "convnext": (ConvNeXtConfig, ConvNeXt),
-    "resnet-rs": (ResNetConfig, ResNet),
-    "nfnet": (NFNetConfig, NFNet),
-}
 
 
 class HubClassifier(
@@ -55,24 +42,24 @@ class HubClassifier(
         """`network` is the config of the family's network, `preprocessing` what `EvalTransform.of` of
         `rayformer.data.images.transforms` takes. Raises ConfigError for what is no network."""
         super().__init__()
-        if family not in NETWORKS:
+        if family not in FAMILIES:
             raise ConfigError(
-                f"family must be one of {', '.join(NETWORKS)}, but is {family!r}."
-                + did_you_mean(family, NETWORKS)
+                f"family must be one of {', '.join(FAMILIES)}, but is {family!r}."
+                + did_you_mean(family, FAMILIES)
             )
-        config, net = NETWORKS[family]
+        kind = FAMILIES[family]
         self.family, self.classes, self.preprocessing = family, tuple(classes), dict(preprocessing)
-        self.model = net(from_plain(config, network, where="config.json"), len(self.classes))
+        self.model = kind.net(from_plain(kind.config, network, where="config.json"), len(self.classes))
 
     @classmethod
     def around(
         cls, net: nn.Module, classes: Sequence[str], preprocessing: Mapping[str, Any]
     ) -> "HubClassifier":
         """The same around a network that there is. Raises ConfigError for one of no family here."""
-        family = next((name for name, (_, kind) in NETWORKS.items() if type(net) is kind), None)
+        family = next((name for name, kind in FAMILIES.items() if type(net) is kind.net), None)
         if family is None:
             raise ConfigError(
-                f"a {type(net).__name__} is not written for the hub: networks of {', '.join(NETWORKS)} are."
+                f"a {type(net).__name__} is not written for the hub: networks of {', '.join(FAMILIES)} are."
             )
         with torch.device("meta"):  # what it makes for itself is thrown away
             wrapped = cls(family, to_plain(net.config), list(classes), dict(preprocessing))

@@ -22,11 +22,11 @@ from typing import Literal
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from rayformer.core.errors import ConfigError
 from rayformer.nets.parts.attention_maps import watched
 from rayformer.nets.parts.block import PreNormBlock, initialise
+from rayformer.nets.parts.checkpointing import one_by_one
 from rayformer.nets.parts.drop_path import rates
 from rayformer.nets.parts.patches import PatchEmbedding
 from rayformer.nets.parts.positions import LearnedPositions
@@ -147,10 +147,7 @@ class ViT(nn.Module):
                 [self.class_token.to(tokens.dtype).expand(tokens.shape[0], -1, -1), tokens], dim=1
             )
         tokens = self.dropout(tokens + self.positions(*patches.shape[1:3]).to(tokens.dtype))
-        for block in self.blocks:
-            again = self.config.checkpointing and torch.is_grad_enabled()
-            tokens = checkpoint(block, tokens, use_reentrant=False) if again else block(tokens)
-        return self.norm(tokens)
+        return self.norm(one_by_one(self.blocks, tokens, self.config.checkpointing))
 
     def pooled(self, tokens: Float[Tensor, "batch tokens width"]) -> Float[Tensor, "batch width"]:
         """What is classified: one vector for each picture (eq. 4)."""

@@ -34,6 +34,7 @@ class Entry:
 
 POSED_PHOTOS = "posed photos (transforms.json, Blender, COLMAP, LLFF, KITTI)"
 
+NAMED_PICTURES = "classes of new pictures, and where it looked; top1, top5"
 LABELLED_PICTURES = "labelled pictures (class folders, a zip of them, idx, CIFAR, hf:NAME); shapes, glyphs"
 
 ENTRIES = (
@@ -133,7 +134,7 @@ ENTRIES = (
         system="ViT: a picture as a sequence of patches that look at each other",
         paper="Dosovitskiy et al. 2020, arXiv:2010.11929",
         takes=LABELLED_PICTURES,
-        gives="classes of new pictures, and where it looked; top1, top5",
+        gives=NAMED_PICTURES,
         abilities=("predict", "export"),
     ),
     Entry(
@@ -142,7 +143,7 @@ ENTRIES = (
         system="Swin: attention in windows that shift, linear in pixels",
         paper="Liu et al. 2021, arXiv:2103.14030",
         takes=LABELLED_PICTURES,
-        gives="classes of new pictures, and where it looked; top1, top5",
+        gives=NAMED_PICTURES,
         abilities=("predict", "export"),
     ),
     Entry(
@@ -151,7 +152,7 @@ ENTRIES = (
         system="ConvNeXt: a ConvNet with all that transformers taught",
         paper="Liu et al. 2022, arXiv:2201.03545",
         takes=LABELLED_PICTURES,
-        gives="classes of new pictures, and where it looked; top1, top5",
+        gives=NAMED_PICTURES,
         abilities=("predict", "export"),
     ),
     Entry(
@@ -160,7 +161,7 @@ ENTRIES = (
         system="ResNet-RS: a ResNet trained and scaled as one does today",
         paper="Bello et al. 2021, arXiv:2103.07579",
         takes=LABELLED_PICTURES,
-        gives="classes of new pictures, and where it looked; top1, top5",
+        gives=NAMED_PICTURES,
         abilities=("predict", "export"),
     ),
     Entry(
@@ -169,7 +170,7 @@ ENTRIES = (
         system="NFNet: a ConvNet without norms that matches transformers at scale",
         paper="Brock et al. 2021, arXiv:2102.06171",
         takes=LABELLED_PICTURES,
-        gives="classes of new pictures, and where it looked; top1, top5",
+        gives=NAMED_PICTURES,
         abilities=("predict", "export"),
     ),
     Entry(
@@ -187,7 +188,7 @@ ENTRIES = (
         system="ConvNeXt's roadmap: any network between ResNet and ConvNeXt, by twelve switches",
         paper="Liu et al. 2022, arXiv:2201.03545",
         takes=LABELLED_PICTURES,
-        gives="classes of new pictures, and where it looked; top1, top5",
+        gives=NAMED_PICTURES,
         abilities=("predict", "export"),
     ),
 )

@@ -11,18 +11,17 @@ with the code that draws it and with what it draws with.
 
 import hashlib
 import logging
-import os
 import re
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from rayformer.core.errors import DataError
+from rayformer.core.errors import DataError, RunError
 from rayformer.data.images.labelled import Arrays, Found
 from rayformer.data.scenes.drawn import cache_folder
+from rayformer.runs.atomic import replacing
 
 FORMAT = "drawn"
 EACH = 300
@@ -109,17 +108,12 @@ def _kept(file: Path, drawn: DrawnSet, each: int, seed: int) -> np.ndarray:
     LOG.info("drawing %d pictures into %s: some seconds, this once", count, file)
     pictures, _ = drawn.draw(each, seed)
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, draft = tempfile.mkstemp(prefix=f".{file.name}-", dir=file.parent)
-        try:
-            with os.fdopen(descriptor, "wb") as data:
-                np.save(data, pictures)
-            Path(draft).replace(file)
-        finally:
-            Path(draft).unlink(missing_ok=True)
-    except OSError as error:
+        with replacing(file) as draft:
+            np.save(draft, pictures)
+    except RunError as refused:
+        error = refused.__cause__
         raise DataError(
-            f"{file}: the drawn pictures cannot be kept ({error.strerror or error}).\n"
+            f"{file}: the drawn pictures cannot be kept ({getattr(error, 'strerror', None) or error}).\n"
             "Name a folder that can be written in the environment variable RAYFORMER_CACHE."
-        ) from error
+        ) from refused
     return pictures

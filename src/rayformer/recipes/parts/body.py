@@ -1,6 +1,6 @@
 """A network for what it knows, its head cut off: from a run, or from weights by themselves.
 
-Family, FAMILIES   what can be a body, by the name of its recipe
+Net                what can be a body, by the name of its recipe
 AsSeen             what a person may change of how it sees pictures
 Body               what it is made of and how it sees, without its weights
 Body.built         the network, which gives features in the place of classes
@@ -10,7 +10,7 @@ weights_into       its weights, from wherever they are
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -24,53 +24,15 @@ from rayformer.data.images.erase import EraseConfig
 from rayformer.data.images.normalise import Named
 from rayformer.data.images.randaugment import PolicyConfig
 from rayformer.data.images.transforms import AugmentConfig
-from rayformer.nets import convnext, nfnet, resnet_rs, swin, vit
-from rayformer.nets.weights.convnext import CONVNEXT
-from rayformer.nets.weights.family import Family as Weights
-from rayformer.nets.weights.nfnet import NFNET
-from rayformer.nets.weights.resnet_rs import RESNET
-from rayformer.nets.weights.swin import SWIN
-from rayformer.nets.weights.vit import VIT
+from rayformer.nets.families import FAMILIES
 from rayformer.recipes import index
 from rayformer.recipes.parts.classifier import sized
 from rayformer.recipes.parts.classifier_start import begun_from
 from rayformer.runs.atomic import write_text
 from rayformer.runs.run import Run
 
-
-def as_it_is(model: Any, side: int) -> Any:
-    return model
-
-
-def with_positions(model: vit.ViTConfig, side: int) -> vit.ViTConfig:
-    """Positions for pictures of that side, where it is a whole number of patches."""
-    return model if side % model.patch_size else replace(model, image_size=side)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Family:
-    net: Callable[[Any, int], nn.Module]
-    """(config, classes) -> the network, whose last layer is called `head`."""
-    config: type
-    sizes: Mapping[str, Any]
-    weights: Weights
-    for_side: Callable[[Any, int], Any] = as_it_is
-    """(config, side of the pictures in pixels) -> the config of a network made for them."""
-
-
 Net = Literal["vit", "swin", "convnext", "resnet-rs", "nfnet"]
 
-FAMILIES: Mapping[str, Family] = {
-    "vit": Family(net=vit.ViT, config=vit.ViTConfig, sizes=vit.SIZES, weights=VIT, for_side=with_positions),
-    "swin": Family(net=swin.Swin, config=swin.SwinConfig, sizes=swin.SIZES, weights=SWIN),
-    "convnext": Family(
-        net=convnext.ConvNeXt, config=convnext.ConvNeXtConfig, sizes=convnext.SIZES, weights=CONVNEXT
-    ),
-    "resnet-rs": Family(
-        net=resnet_rs.ResNet, config=resnet_rs.ResNetConfig, sizes=resnet_rs.SIZES, weights=RESNET
-    ),
-    "nfnet": Family(net=nfnet.NFNet, config=nfnet.NFNetConfig, sizes=nfnet.SIZES, weights=NFNET),
-}
 NAMES = ", ".join(FAMILIES)
 
 
@@ -98,7 +60,7 @@ class AsSeen:
 @dataclass(frozen=True, kw_only=True)
 class Body:
     net: str
-    """Of `FAMILIES`."""
+    """Of `nets.families`."""
     model: Any
     """The network's own config."""
     augment: AugmentConfig

@@ -198,10 +198,8 @@ class ClassifierTask:
         part = self.data.split(name)
         if part is None or not len(part):
             return {}
-        batches, tally = (
-            ImageBatches(part, self.see, MEASURED_AT_ONCE, self.seed, name),
-            Tally(len(self.classes)),
-        )
+        batches = ImageBatches(part, self.see, MEASURED_AT_ONCE, self.seed, name)
+        tally = Tally(len(self.classes))
         shown = Shown(self.options.shown if name == "test" else 0)
         for first in range(0, len(part), MEASURED_AT_ONCE):
             images, labels = batches.in_order(first, first + MEASURED_AT_ONCE)
