@@ -102,6 +102,34 @@ def test_new_pictures_are_recognised_one_by_one_and_in_folders(runs, pictures, n
     assert json.dumps(said.values)
 
 
+def test_a_picture_of_a_folder_that_cannot_be_read_is_named_and_the_others_are_recognised(
+    runs, pictures, tmp_path
+):
+    good = (pictures / "red" / "0.png").read_bytes()
+    (tmp_path / "good.png").write_bytes(good)
+    (tmp_path / "torn.png").write_bytes(good[: len(good) // 2])
+    loaded = open_run(runs["vit"].path, device="cpu")
+    said = loaded.recipe.predict(loaded, [str(tmp_path)], None)
+    assert "class" in said.values[str(tmp_path / "good.png")]
+    assert "torn" in said.values[str(tmp_path / "torn.png")]["problem"]
+    with pytest.raises(DataError, match="torn"):
+        loaded.recipe.predict(loaded, [str(tmp_path), str(tmp_path / "torn.png")], None)
+    (tmp_path / "good.png").unlink()
+    with pytest.raises(DataError, match="None of 1 pictures"):
+        loaded.recipe.predict(loaded, [str(tmp_path)], None)
+
+
+def test_a_place_to_begin_from_that_does_not_exist_is_refused_before_any_picture_is_read(tmp_path):
+    with pytest.raises(DataError, match=r"absent\.pth: no such file"):
+        train(
+            "vit",
+            tiny("vit", tmp_path / "no pictures"),
+            out=tmp_path / "run",
+            start="absent.pth",
+            device="cpu",
+        )
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_a_run_for_other_classes_begins_from_all_but_the_head(runs, name, pictures, tmp_path, capsys):
     fewer = tmp_path / "two"

@@ -4,6 +4,7 @@ published       what a .pth file holds, by name: tensors, or what a training scr
 put_published   those of some layers into them
 """
 
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,11 @@ from rayformer.core.errors import DataError
 def published(path: Path) -> Mapping[str, Any]:
     """What the file holds, by name. Raises DataError for what is no such file."""
     try:
-        weights = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter(
+                "ignore"
+            )  # guesses about old pickles; what cannot be read is an error below
+            weights = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise DataError(f"{path}: the weights cannot be read ({error.strerror or error})") from error
     except Exception as error:  # torch raises many kinds for what is not its own

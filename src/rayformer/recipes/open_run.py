@@ -33,6 +33,7 @@ from rayformer.engine.launch import Launch, launched, pick_device
 from rayformer.engine.precision import choose_precision
 from rayformer.engine.progress import Watch
 from rayformer.engine.task import Chain, Recipe, Setting, Task
+from rayformer.nets.weights.files import found
 from rayformer.recipes import index
 from rayformer.recipes.parts.open import Loaded
 from rayformer.runs.run import Run
@@ -288,11 +289,12 @@ def _describe(device: torch.device) -> str:
 
 
 def _weights_to_begin_from(start: str, recipe: Recipe) -> str:
-    """`start`, as an absolute path if it is one. Where the recipe does not know of published weights, raises
+    """`start`, as an absolute path if it is one; asked before anything slow begins. Raises DataError for
+    neither a path nor a name on the hub. Where the recipe does not know of published weights, raises
     ConfigError for what is neither a folder nor a safetensors file, RunError for a folder that is no run."""
     path = Path(start).expanduser().resolve()
     if recipe.begin is not None:
-        return str(path) if path.exists() else start
+        return str(path) if isinstance(found(start), Path) else start
     if path.is_dir():
         Run.open(path)
     elif not (path.suffix == ".safetensors" and path.is_file()):

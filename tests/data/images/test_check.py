@@ -96,6 +96,17 @@ def test_pictures_too_small_to_show_anything_are_told(tmp_path):
     assert any("the smallest is cat/dot.png with 1 x 1" in remark for remark in remarks)
 
 
+@pytest.mark.parametrize("verify", ["pixels", "heads"])
+def test_pictures_that_move_are_told(tmp_path, verify):
+    write_folders(tmp_path, {"cat": 3, "dog": 3})
+    frames = [Image.fromarray(pixels(seed, 12, 10)) for seed in range(3)]
+    frames[0].save(tmp_path / "cat" / "film.gif", save_all=True, append_images=frames[1:])
+    remarks = read(tmp_path, verify=verify).remarks
+    assert "1 picture is animated or of several pages, such as cat/film.gif: the first counts" in remarks
+    frames[0].save(tmp_path / "cat" / "film.gif")
+    assert not any("animated" in remark for remark in read(tmp_path, verify=verify).remarks)
+
+
 def test_pictures_both_learned_and_tested_are_told(tmp_path):
     write_folders(tmp_path, {"train/cat": 4, "train/dog": 4, "test/cat": 2, "test/dog": 2})
     (tmp_path / "test" / "dog" / "000.png").write_bytes((tmp_path / "train" / "cat" / "003.png").read_bytes())

@@ -3,7 +3,8 @@
     looked_over      every picture decoded, or its head read; those that cannot be are refused or left out
     refuse_unfit     classes that cannot be learned or measured are refused
     about_classes    how many pictures each class has, in words
-    about_sizes      how large the pictures are; about_doubles, whether some are both learned and measured
+    about_sizes      how large the pictures are; about_films, which of them move
+    about_doubles    whether some are both learned and measured
 
 Pictures that fit into memory together stay there, decoded: small data sets are decoded once.
 """
@@ -32,6 +33,8 @@ UNEVEN = 3.0
 """From this ratio of the largest class to the smallest one on, classes are called uneven."""
 TINY = 8
 """Pixels; a side below this shows next to nothing."""
+JPEG = b"\xff\xd8"
+"""How its files begin."""
 LOG = logging.getLogger(__name__)
 
 
@@ -45,6 +48,8 @@ class Look:
     """Width and height, upright."""
     digest: bytes = b""
     """The same for equal files."""
+    moves: bool = False
+    """Whether it has more frames than the first, or more pages."""
     pixels: UInt8[np.ndarray, "height width 3"] | None = None
 
 
@@ -58,6 +63,8 @@ class Looked:
     sizes: Int[np.ndarray, "batch 2"]
     """Width and height of each."""
     digests: Sequence[bytes]
+    moving: tuple[int, ...] = ()
+    """Numbers of those that have more frames than the first."""
     remarks: tuple[str, ...] = ()
 
 
@@ -92,6 +99,7 @@ def looked_over(found: Found, source: str, config: ImagesConfig) -> Looked:
         good=np.array([row for row, look in enumerate(looks) if not look.problem], np.int64),
         sizes=np.array([look.size for look in looks]),
         digests=[look.digest for look in looks],
+        moving=tuple(row for row, look in enumerate(looks) if look.moves and not look.problem),
         remarks=tuple(remarks),
     )
 
@@ -124,9 +132,9 @@ def _look(pictures: Pictures, row: int, verify: str) -> Look:
             return Look("the file is empty")
         if verify == "heads":
             with opened(data, "it") as picture:
-                return Look(size=upright_size(picture), digest=_digest(data))
+                return Look(size=upright_size(picture), digest=_digest(data), moves=_moves(data))
         picture = decode(data, "it")
-        return Look(size=picture.size, digest=_digest(data), pixels=np.asarray(picture))
+        return Look(size=picture.size, digest=_digest(data), moves=_moves(data), pixels=np.asarray(picture))
     except MissingExtra as error:
         raise MissingExtra(error.extra, f"{pictures.name(row)}: reading HEIC photographs") from error
     except DataError as error:
@@ -134,6 +142,13 @@ def _look(pictures: Pictures, row: int, verify: str) -> Look:
         return Look(first.rstrip("."))
     except OSError as error:
         return Look(f"cannot be read ({error.strerror or error})")
+
+
+def _moves(data: bytes) -> bool:
+    if data.startswith(JPEG):
+        return False
+    with opened(data, "it") as picture:
+        return getattr(picture, "is_animated", False)
 
 
 def _digest(data: bytes) -> bytes:
@@ -218,10 +233,22 @@ def about_sizes(looked: Looked) -> list[str]:
     if len(tiny):
         name = looked.pictures.name(int(looked.good[area.argmin()]))
         remarks.append(
-            f"{len(tiny)} pictures are narrower than {TINY} pixels, the smallest is {name} with {small}: "
-            "they show next to nothing"
+            f"{_count(len(tiny), 'narrower')} than {TINY} pixels, the smallest is {name} with {small}: "
+            "there is next to nothing to see"
         )
     return remarks
+
+
+def about_films(looked: Looked) -> list[str]:
+    """How many have more frames than the one that is seen."""
+    if not looked.moving:
+        return []
+    name = looked.pictures.name(looked.moving[0])
+    return [f"{_count(len(looked.moving), 'animated or of several pages')}, such as {name}: the first counts"]
+
+
+def _count(count: int, what: str) -> str:
+    return f"{count} picture{' is' if count == 1 else 's are'} {what}"
 
 
 def about_doubles(looked: Looked, parts: Mapping[Split, Part]) -> list[str]:

@@ -46,7 +46,7 @@ def read_images(config: ImagesConfig) -> Labelled:
         parts=parts,
         remarks=(
             *found.remarks, *looked.remarks, *remarks, *check.about_classes(found.classes, parts),
-            *check.about_sizes(looked), *check.about_doubles(looked, parts),
+            *check.about_sizes(looked), *check.about_films(looked), *check.about_doubles(looked, parts),
         ),
         fingerprint=_fingerprint(found.classes, parts),
     )  # fmt: skip
@@ -71,7 +71,7 @@ def read_other(config: ImagesConfig, classes: Sequence[str]) -> Labelled:
         parts=parts,
         remarks=(
             *found.remarks, *looked.remarks, f"measured at {len(part)} pictures, {which}",
-            *check.about_sizes(looked),
+            *check.about_sizes(looked), *check.about_films(looked),
         ),
         fingerprint=_fingerprint(found.classes, parts),
     )  # fmt: skip

@@ -1,6 +1,7 @@
 """Files of weights that others published, from a disk or from the hub.
 
     read         tensors by name from a file, a folder, or a name on the hub
+    found        the file or the folder, or else the name; nothing is read
     unwrapped    those of a model out of what a training script put round them
 
 Nothing that a file holds is run: `.safetensors` and `.npz` are plain numbers, `.pth` and its like are read by
@@ -39,17 +40,23 @@ def read(source: str | Path) -> dict[str, Tensor]:
 
     Raises DataError for what is none of these, or holds anything but numbers; MissingExtra where the hub is
     asked for without its package."""
+    place = found(source)
+    if isinstance(place, str):
+        return _hub(place)
+    return _folder(place) if place.is_dir() else _file(place)
+
+
+def found(source: str | Path) -> Path | str:
+    """Where `source` is: a path that exists, or a name on the hub. Raises DataError for what is neither."""
     path = Path(source).expanduser()
-    if path.is_dir():
-        return _folder(path)
     if path.exists():
-        return _file(path)
+        return path
     name = str(source).removeprefix("hf:")
     if path.suffix in FILES or name.count("/") != 1 or name.startswith((".", "/", "~")):
         raise DataError(
             f"{source}: no such file, and no name of the form OWNER/NAME on the Hugging Face hub."
         )
-    return _hub(name)
+    return name
 
 
 def _file(path: Path) -> dict[str, Tensor]:
