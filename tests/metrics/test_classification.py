@@ -116,7 +116,7 @@ def test_every_number_says_which_way_is_better():
         "top1": True, "top5": True, "mean_class_accuracy": True, "worst_class_accuracy": True,
         "calibration_error": False, "cross_entropy_nats": False,
     }  # fmt: skip
-    assert next(iter(tally.numbers)) == "top1", "the first one picks the best weights"
+    assert next(iter(tally.numbers)) == "top1", "the first one tells the best checkpoint"
 
 
 def test_the_numbers_are_scikit_learns():

@@ -125,7 +125,7 @@ class Tally:
 
     @property
     def numbers(self) -> dict[str, float]:
-        """`top1`, by which the best weights are chosen, first. `top5` only of more than five classes; the
+        """`top1`, by which the best checkpoint is known, first. `top5` only of more than five classes; the
         mean and the worst accuracy only over classes that have pictures."""
         assert len(self), "nothing was added, so there is nothing to tell"
         each = by_class(self.confused)

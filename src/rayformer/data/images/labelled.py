@@ -45,8 +45,9 @@ class ImagesConfig:
     """Share of every class that is kept for testing where the data bring no test split; always the same
     pictures. 0 measures at those that were learned from."""
     validation: float = 0.1
-    """Share of every class's training pictures that is held back, to choose the best weights by, where the
-    data bring no validation split; at most 2,000 pictures in all. 0 holds none back."""
+    """Share of every class's training pictures that is held back, to watch how much is learned and to mark
+    the best checkpoint, where the data bring no validation split; at most 2,000 pictures in all. The result
+    is that of the last weights. 0 holds none back."""
     per_class: int | None = None
     """Learn from this many pictures of each class at most; none takes all."""
     corrupt: Literal["refuse", "skip", "list"] = "refuse"

@@ -1,4 +1,4 @@
-"""Which pictures are learned from, which choose the best weights, and which are measured.
+"""Which pictures are learned from, which are watched meanwhile, and which are measured.
 
     split_up   the parts of a data set, by its own splits or by ours
 
@@ -49,7 +49,7 @@ def split_up(
         rows["train"], held = _parted(found, pictures, rows["train"], share)
         if len(held):
             rows["val"] = held
-            remarks.append(f"{len(held)} training pictures are held back, to choose the best weights by")
+            remarks.append(f"{len(held)} training pictures are held back, to watch how much is learned")
     if config.per_class is not None:
         before = len(rows["train"])
         rows["train"] = _first_of_each(found, pictures, rows["train"], config.per_class)
