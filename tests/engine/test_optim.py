@@ -45,6 +45,33 @@ def test_bert_adam_becomes_adamw_once_the_correction_has_faded():
     assert (longer - shorter).abs().max() < 5e-3
 
 
+def test_bert_adam_is_its_equations_however_it_is_computed():
+    """Appendix A.2, line by line; and by torch's fused kernel as without."""
+    start = torch.linspace(-1, 1, 12).reshape(3, 4)
+    weight, first, second = start.clone(), torch.zeros(3, 4), torch.zeros(3, 4)
+    draw = torch.Generator().manual_seed(0)
+    for _ in range(7):
+        gradient = torch.randn(3, 4, generator=draw)
+        first = 0.9 * first + 0.1 * gradient
+        second = 0.99 * second + 0.01 * gradient**2
+        weight = weight - 1e-2 * (first / (second.sqrt() + 1e-6) + 0.1 * weight)
+    settings = {"lr": 1e-2, "betas": (0.9, 0.99), "eps": 1e-6, "weight_decay": 0.1}
+    for fused in (True, None):
+        mine = stepped(lambda p, fused=fused: BertAdam(p, fused=fused, **settings), 7)
+        torch.testing.assert_close(mine, weight, rtol=1e-5, atol=1e-6)
+
+
+def test_bert_adam_finds_a_near_target_in_a_hundred_steps():
+    """The authors' own test of their optimiser."""
+    weight, target = nn.Parameter(torch.tensor([0.1, -0.2, -0.1])), torch.tensor([0.4, 0.2, -0.5])
+    optimiser = BertAdam([weight], lr=0.2, betas=(0.9, 0.999), eps=1e-6, weight_decay=0.0)
+    for _ in range(100):
+        optimiser.zero_grad()
+        (weight - target).square().mean().backward()
+        optimiser.step()
+    assert (weight - target).abs().max() < 1e-2
+
+
 def test_lars_moves_each_layer_by_the_same_share_of_its_norm():
     settings = {"lr": 0.1, "momentum": 0.0, "weight_decay": 0.0, "trust": 0.02}
     start = torch.linspace(-1, 1, 12).reshape(3, 4)

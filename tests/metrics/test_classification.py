@@ -7,7 +7,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rayformer.metrics.classification import Tally, by_class, class_table, confusion, reliability, top_k
+from rayformer.metrics.classification import (
+    Tally,
+    by_class,
+    class_table,
+    confusion,
+    reliability,
+    top_k,
+    voted,
+)
 from rayformer.metrics.direction import higher_is_better
 
 CLASSES = 8
@@ -129,3 +137,26 @@ def test_the_numbers_are_scikit_learns():
     assert tally.numbers["mean_class_accuracy"] == pytest.approx(sklearn.balanced_accuracy_score(truth, said))
     assert tally.numbers["top5"] == pytest.approx(sklearn.top_k_accuracy_score(truth, shares, k=5))
     assert tally.numbers["cross_entropy_nats"] == pytest.approx(sklearn.log_loss(truth, shares), abs=1e-5)
+
+
+def test_most_votes_win_and_of_as_many_the_more_probable():
+    shares = torch.tensor(
+        [
+            [[0.5, 0.4, 0.1], [0.6, 0.3, 0.1]],
+            [[0.5, 0.4, 0.1], [0.1, 0.8, 0.1]],
+            [[0.0, 1.0, 0.0], [0.3, 0.3, 0.4]],
+        ]
+    )
+    found = voted(shares.clamp(min=1e-9).log())
+    assert found.argmax(dim=1).tolist() == [0, 1], "two votes against a sure one; the larger mean of three"
+    torch.testing.assert_close(found.exp().sum(dim=1), torch.ones(2))
+
+
+def test_a_single_answer_stays_as_it_is():
+    logits, _ = answers(3)
+    assert torch.equal(voted(logits[None]), logits)
+
+
+def test_the_order_of_votes_means_nothing():
+    logits = torch.stack([answers(seed)[0] for seed in range(4)])
+    torch.testing.assert_close(voted(logits), voted(logits.flip(0)))

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from rayformer.nets.weights.family import Family
-from rayformer.nets.weights.load import Report, put
+from rayformer.nets.weights.loading import Report, put
 
 
 def scattered(net: nn.Module, seed: int = 0) -> nn.Module:

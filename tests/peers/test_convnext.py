@@ -5,7 +5,7 @@ import torch
 
 from rayformer.nets.convnext import SIZES, ConvNeXt, ConvNeXtConfig
 from rayformer.nets.weights.convnext import CONVNEXT
-from rayformer.nets.weights.load import exported
+from rayformer.nets.weights.loading import exported
 from tests.peers.beside import (
     apart,
     count,

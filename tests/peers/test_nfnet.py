@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from rayformer.nets.nfnet import SIZES, NFNet, NFNetConfig
-from rayformer.nets.weights.load import exported
+from rayformer.nets.weights.loading import exported
 from rayformer.nets.weights.nfnet import NFNET
 from tests.peers.beside import (
     apart,

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from rayformer.nets.resnet_rs import PLAIN, SIZES, ResNet, ResNetConfig
-from rayformer.nets.weights.load import exported
+from rayformer.nets.weights.loading import exported
 from rayformer.nets.weights.resnet_rs import RESNET
 from tests.peers.beside import (
     apart,

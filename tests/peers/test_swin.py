@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 
 from rayformer.nets.swin import SIZES, Swin, SwinConfig
-from rayformer.nets.weights.load import exported, load, put
+from rayformer.nets.weights.loading import exported, load, put
 from rayformer.nets.weights.swin import SWIN
 
 from .beside import apart, count, gradients_apart, ours_by_theirs, pictures, put_strictly, scattered

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 
 from rayformer.nets.parts.attention_maps import watched
 from rayformer.nets.vit import SIZES, ViT, ViTConfig, attention
-from rayformer.nets.weights.load import exported, load, put
+from rayformer.nets.weights.loading import exported, load, put
 from rayformer.nets.weights.vit import VIT
 
 from .beside import apart, count, gradients_apart, ours_by_theirs, pictures, put_strictly, scattered

@@ -1,5 +1,6 @@
 """From a recipe's name to a run and back to a model: chains, resumes, starts from given weights, refusals."""
 
+import shutil
 import signal
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -204,6 +205,16 @@ def test_a_start_from_weights_survives_a_kill_before_the_first_checkpoint(tmp_pa
             train("line", tmp_path / "killed", start=str(first), seed=2)
     assert not Run.open(tmp_path / "killed").checkpoints()
     assert_same(weights(train("line", tmp_path / "killed").run.path), weights(whole))
+
+
+def test_independent_stages_all_begin_from_given_weights_whenever_they_begin(tmp_path):
+    first = train("line", tmp_path / "first").run.path
+    blocks = train("blocks", tmp_path / "blocks", STILL, start=str(first)).run.path
+    for name in "abc":
+        assert_same(weights(blocks / "stages" / name), weights(first))
+    shutil.rmtree(blocks / "stages" / "b")
+    train("blocks", blocks, STILL)
+    assert_same(weights(blocks / "stages" / "b"), weights(first))
 
 
 def test_weights_that_do_not_fit_are_refused_with_the_reason(tmp_path, snapshot):

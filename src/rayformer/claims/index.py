@@ -115,12 +115,36 @@ ENTRIES = (
         minutes=24,
     ),
     Entry(
+        name="igpt-objectives",
+        module="rayformer.claims.igpt_objectives",
+        paper="Chen et al. 2020, figure 4",
+        statement="features learned pixel by pixel are better by linear probe than those learned from hidden "
+        "pixels, which catch up when tuned",
+        minutes=30,
+    ),
+    Entry(
+        name="bidirectional",
+        module="rayformer.claims.bidirectional",
+        paper="Devlin et al. 2018, section 5.1 and table 5",
+        statement="features that look both ways know what a word means where it stands, "
+        "those that look back only do not",
+        minutes=12,
+    ),
+    Entry(
         name="attention-cost",
         module="rayformer.claims.attention_cost",
         paper="Liu et al. 2021, eq. 1 and 2",
         statement="the cost of global attention grows with the square of the pixels, that of attention in "
         "windows with the pixels",
         minutes=3,
+    ),
+    Entry(
+        name="denoising",
+        module="rayformer.claims.denoising",
+        paper="Vincent et al. 2008, table 1",
+        statement="a network whose layers learned to denoise before is mistaken less often than the same "
+        "network whose layers learned to copy, or nothing",
+        minutes=8,
     ),
     Entry(
         name="view-synthesis",

@@ -81,13 +81,13 @@ def climbs(measured: Mapping[str, Measured]) -> list[Climb]:
     ]
 
 
-def doubt(measured: Mapping[str, Measured]) -> float:
+def doubt(measured: Mapping[str, Measured], metric: str = METRIC) -> float:
     """Twice the standard deviation of the difference of two cells' means, from the variance between seeds
     within all cells together; infinite with one seed, which knows of no variance."""
-    within = [variance(values) for row in measured.values() if len(values := _values(row)) > 1]
+    within = [variance(values) for row in measured.values() if len(values := _values(row, metric)) > 1]
     if not within:
         return math.inf
-    seeds = min(len(_values(row)) for row in measured.values())
+    seeds = min(len(row.results) for row in measured.values())
     return 2 * math.sqrt(2 * mean(within) / seeds)
 
 
@@ -147,8 +147,8 @@ def stairs(measured: Mapping[str, Measured], title: str) -> Picture:
     return curves(onto, (11, 1.2 + 0.42 * len(rows)), caption)
 
 
-def _values(row: Measured) -> list[float]:
-    return [float(result[METRIC]) for result in row.results]
+def _values(row: Measured, metric: str = METRIC) -> list[float]:
+    return [float(result[metric]) for result in row.results]
 
 
 def _mean(row: Measured) -> float:

@@ -6,7 +6,7 @@ read_job      the command line -> Job
 MAY_CHANGE    what a resumed run may be told anew
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,11 +52,18 @@ def run(words: Sequence[str], usage: str) -> int:
         give(
             {**summary, "report": page},
             job.json,
-            number_lines({**outcome.result, "run": path, "report": page}),
+            number_lines({**_of_the_whole(outcome.result), "run": path, "report": page}),
         )
     if outcome.window:
         outcome.window.stay(say)
     return 0
+
+
+def _of_the_whole(result: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Where stages are something together, without the numbers of each, of which there may be hundreds: the
+    report and --json have them."""
+    whole = {name: value for name, value in result.items() if "/" not in name}
+    return whole if whole.keys() - {"train_s"} else result
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -35,9 +35,11 @@ AXES: dict[str, str] = {
     "detectors": "parallel lines of one such look",
     # networks
     "tokens": "members of the input set",
+    "picked": "tokens that are asked about",
     "queries": "tokens that look",
     "keys": "tokens that are looked at",
     "windows": "parts of a map whose tokens see one another",
+    "masks": "ways of hiding some tokens of the same example",
     "heads": "parallel attentions",
     "features": "channels of an encoding or a hidden layer",
     "inputs": "channels that enter a layer",

@@ -5,14 +5,16 @@ ones' tasks.
     stage_run       where a stage lives: the run itself if it is the only one, else RUN/stages/NAME
     chain_result    what all of a chain came to, once every stage is finished
     whole_task      what independent stages are together, each wearing its weights
+    FinishedTasks   these, one at a time
     measure_whole   its numbers and pictures
     wear            a stage's weights into its task's model
     best_weights    its newest weights: the averaged ones where there are any
 """
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
+from weakref import WeakValueDictionary
 
 import torch
 from torch import Tensor, nn
@@ -154,16 +156,36 @@ def whole_task(chain: Chain, run: Run, device: torch.device) -> Task:
             f"{'is' if len(missing) == 1 else 'are'} not trained yet, and the whole needs them all.\n"
             f"`rayformer train --resume {run.path}` trains what is missing and leaves the others as they are."
         )
-    tasks: dict[str, Task] = {}
-    for stage in chain.stages:
-        tasks[stage.name] = stage.task({})
-        wear(tasks[stage.name].model, stage_run(chain, stage, run))
-    task = chain.whole(tasks)
+    task = chain.whole(FinishedTasks(chain, run))
     task.model.to(device).eval()
     return task
 
 
-def measure_whole(chain: Chain, run: Run, seed: int, device: torch.device) -> dict[str, float]:
+class FinishedTasks(Mapping[str, Task]):
+    """The tasks of finished stages by name, each wearing its weights. One is built when it is asked for, and
+    is the same one as long as somebody holds it: what many large stages are together need not hold them
+    all."""
+
+    def __init__(self, chain: Chain, run: Run):
+        self._stages = {stage.name: (stage, stage_run(chain, stage, run)) for stage in chain.stages}
+        self._held: WeakValueDictionary[str, Task] = WeakValueDictionary()
+
+    def __getitem__(self, name: str) -> Task:
+        task = self._held.get(name)
+        if task is None:
+            stage, folder = self._stages[name]
+            task = self._held[name] = stage.task({})
+            wear(task.model, folder)
+        return task
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._stages)
+
+    def __len__(self) -> int:
+        return len(self._stages)
+
+
+def measure_whole(chain: Chain, run: Run, seed: int, device: torch.device) -> dict[str, Any]:
     """The numbers of the whole on the test split; its pictures are kept in the run. Raises as whole_task."""
     task = whole_task(chain, run, device)
     with torch.no_grad(), choose_precision(device, chain.stages[-1].plan.precision).autocast():

@@ -30,7 +30,7 @@ import torch
 from torch import Tensor, nn
 
 from rayformer.core.errors import ConfigError, Diverged
-from rayformer.core.seeds import generator
+from rayformer.core.seeds import generator, seeded
 from rayformer.engine.checkpoint import (
     Checkpoint,
     State,
@@ -183,13 +183,16 @@ class Trainer:
         noted: dict[str, Tensor] = {}
         for number, piece in pieces:
             randomness = generator(self.seed, "loss", step, number, device=launch.device)
-            with self.precision.autocast():
-                losses = self.spread.loss(
-                    piece.to(launch.device), step, randomness, last=piece is pieces[-1][1]
-                )
             portion = piece.weight / weight
-            # DDP and FSDP2 average over the processes; the portions already add up to 1 over all of them.
-            (losses.total * (portion * launch.world)).backward()
+            # What layers draw by themselves, as dropout does, begins anew with every piece: it belongs to the
+            # step, and not to how long the process has been running.
+            with seeded(self.seed, "layers", step, number):
+                with self.precision.autocast():
+                    losses = self.spread.loss(
+                        piece.to(launch.device), step, randomness, last=piece is pieces[-1][1]
+                    )
+                # DDP and FSDP2 average over the processes; the portions already add up to 1 over all of them.
+                (losses.total * (portion * launch.world)).backward()
             for name, term in {"loss": losses.total, **losses.terms}.items():
                 part = term.detach().float() * portion
                 noted[name] = noted[name] + part if name in noted else part

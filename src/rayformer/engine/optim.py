@@ -55,32 +55,40 @@ class Lars(Optimizer):
                 weight.add_(state["momentum_buffer"], alpha=-group["lr"])
 
 
-class BertAdam(Optimizer):
+class BertAdam(AdamW):
     """AdamW without bias correction, as BERT was trained: Devlin et al. 2018,
     https://arxiv.org/abs/1810.04805, A.2.
 
     Its first step is (1 - beta1) / sqrt(1 - beta2) times as long as Adam's (3.2 times with the usual
-    constants), which is why it is used with a warm-up.
+    constants), which is why it is used with a warm-up. The correction fades as steps are counted, so that
+    torch's own, which is one pass over everything where it is fused, does without it once its count begins
+    where nothing is left to correct.
     """
 
-    def __init__(self, params: Any, lr: float, betas: tuple[float, float], eps: float, weight_decay: float):
-        super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay})
+    CORRECTED = float(2**30)
+    """Steps after which 1 - beta^steps is 1 to the last bit, for any beta that float32 tells from 1."""
+
+    def __init__(
+        self,
+        params: Any,
+        lr: float,
+        betas: tuple[float, float],
+        eps: float,
+        weight_decay: float,
+        fused: bool | None = None,
+    ):
+        super().__init__(params, lr=lr, betas=betas, eps=eps, weight_decay=weight_decay, fused=fused)
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
         for group in self.param_groups:
-            beta1, beta2 = group["betas"]
             for weight in group["params"]:
-                if weight.grad is None:
-                    continue
-                state = self.state[weight]
-                if not state:
+                state = self.state[weight] if weight.grad is not None else None
+                if state is not None and not state:
+                    place = weight.device if self.defaults["fused"] else "cpu"
+                    state["step"] = torch.tensor(self.CORRECTED, device=place)
                     state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(weight), torch.zeros_like(weight)
-                first, second = state["exp_avg"], state["exp_avg_sq"]
-                first.lerp_(weight.grad, 1 - beta1)
-                second.mul_(beta2).addcmul_(weight.grad, weight.grad, value=1 - beta2)
-                update = first / (second.sqrt() + group["eps"]) + group["weight_decay"] * weight
-                weight.add_(update, alpha=-group["lr"])
+        super().step()
 
 
 class TableAdam(Optimizer):
@@ -155,7 +163,9 @@ def build_optimiser(model: nn.Module, groups: Sequence[Group], optim: Optim) -> 
         case "adamw":
             return AdamW(torch_groups, lr=optim.rate, betas=optim.betas, eps=optim.eps, fused=fused or None)
         case "bert-adam":
-            return BertAdam(torch_groups, optim.rate, optim.betas, optim.eps, optim.decay)
+            return BertAdam(
+                torch_groups, optim.rate, optim.betas, optim.eps, optim.decay, fused=fused or None
+            )
         case "sgd":
             return SGD(torch_groups, lr=optim.rate, momentum=optim.momentum, nesterov=optim.nesterov)
         case "lars":

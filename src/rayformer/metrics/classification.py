@@ -1,6 +1,7 @@
 """How well classes are recognised.
 
     top_k         whether the truth is among the k likeliest classes, picture by picture
+    voted         several answers to one picture, as one
     confusion     how often each class is taken for each other
     by_class      the accuracy of every class by itself
     class_table   that, how far its name can be trusted, and how many pictures there are, by name
@@ -29,6 +30,17 @@ def top_k(
     earlier = torch.arange(logits.shape[1], device=logits.device) < labels[:, None]
     before = (logits > own) | ((logits == own) & earlier)
     return (before.sum(dim=1) < k) & logits.isfinite().all(dim=1)
+
+
+def voted(logits: Float[Tensor, "masks batch outputs"]) -> Float[Tensor, "batch outputs"]:
+    """Logits of the answer that most of several say; where as many say another, of the one whose mean
+    probability is larger. Their softmax is the share of the votes, with the mean probabilities as one vote
+    more. A single answer stays as it is."""
+    if len(logits) == 1:
+        return logits[0]
+    shares = logits.float().softmax(dim=-1)
+    votes = torch.zeros_like(shares).scatter_(-1, shares.argmax(dim=-1, keepdim=True), 1.0).sum(dim=0)
+    return ((votes + shares.mean(dim=0)) / (len(logits) + 1)).clamp(min=1e-12).log()
 
 
 def confusion(

@@ -32,7 +32,7 @@ from rayformer.engine.checkpoint import put_model, read_tensors
 from rayformer.engine.launch import Launch, launched, pick_device
 from rayformer.engine.precision import choose_precision
 from rayformer.engine.progress import Watch
-from rayformer.engine.task import Chain, Recipe, Setting, Task
+from rayformer.engine.task import Chain, Recipe, Setting, Stage, Task
 from rayformer.nets.weights.files import found
 from rayformer.recipes import index
 from rayformer.recipes.parts.open import Loaded
@@ -109,12 +109,11 @@ def train(
                 watch.say(f"- {text}")
             watch.say(f"- {_describe(setting.device)}, {precision.name}: {precision.reason}")
             watch.say(f"- run folder: {run.path}")
-            if start and not _steps_done(run):
-                chain = _started(chain, start, recipe, watch)
+            trained = _started(chain, start, recipe, watch, run) if start else chain
             if view and launch.leads:
                 _refuse_what_cannot_be_watched(chain, launch)
                 window = _window(view, name, recipe, config, seed, run, chain, launch.device)
-            outcomes = train_chain(chain, run, seed, launch, watch.say, window)
+            outcomes = train_chain(trained, run, seed, launch, watch.say, window)
     except BaseException:
         if window:
             window.close()
@@ -302,24 +301,34 @@ def _weights_to_begin_from(start: str, recipe: Recipe) -> str:
     return str(path)
 
 
-def _started(chain: Chain, start: str, recipe: Recipe, watch: Watch) -> Chain:
-    """The chain whose first stage begins from given weights: as the recipe says, or from all of them, and of
-    the same shapes."""
-    first = chain.stages[0]
+def _started(chain: Chain, start: str, recipe: Recipe, watch: Watch, run: Run) -> Chain:
+    """The chain whose first stage begins from given weights, or each of them where they are independent;
+    those that have begun go on instead. They begin as the recipe says, or from all weights, of the same
+    shapes."""
 
-    def task(finished: Mapping[str, Task]) -> Task:
-        begun, path = first.task(finished), Path(start)
-        if recipe.begin is not None:
-            for line in recipe.begin(begun.model, start):
-                watch.say(f"- {line}")
+    def begun(stage: Stage) -> Stage:
+        def task(finished: Mapping[str, Task]) -> Task:
+            begun, path = stage.task(finished), Path(start)
+            if recipe.begin is not None:
+                for line in recipe.begin(begun.model, start):
+                    watch.say(f"- {line}")
+                return begun
+            if path.is_dir():
+                weights, step = best_weights(Run.open(path))
+                watch.say(f"- begins from the weights of {path}, step {step}")
+            else:
+                weights = read_tensors(path)
+                watch.say(f"- begins from the weights in {path}")
+            put_model(begun.model, weights, source=start, resize=False)
             return begun
-        if path.is_dir():
-            weights, step = best_weights(Run.open(path))
-            watch.say(f"- begins from the weights of {path}, step {step}")
-        else:
-            weights = read_tensors(path)
-            watch.say(f"- begins from the weights in {path}")
-        put_model(begun.model, weights, source=start, resize=False)
-        return begun
 
-    return replace(chain, stages=[replace(first, task=task), *chain.stages[1:]])
+        return replace(stage, task=task)
+
+    if chain.independent:
+        done = {name for name, folder in run.stages() if folder.checkpoints()}
+        return replace(
+            chain, stages=[stage if stage.name in done else begun(stage) for stage in chain.stages]
+        )
+    if _steps_done(run):
+        return chain
+    return replace(chain, stages=[begun(chain.stages[0]), *chain.stages[1:]])

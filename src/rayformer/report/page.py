@@ -234,7 +234,7 @@ def _tiles(result: Mapping[str, Any]) -> list[Tile]:
     return tiles
 
 
-def _measured(what: Quantity, value: float) -> tuple[str, str]:
+def _measured(what: Quantity, value: float | int) -> tuple[str, str]:
     """The value as a figure, and its unit in words."""
     if what.unit == "s":
         return duration(value), ""
@@ -260,7 +260,7 @@ def _grid(name: str, rows: Mapping[str, Mapping[str, Any]]) -> Grid:
 
     def first(item: tuple[str, Mapping[str, Any]]) -> tuple[bool, float]:
         value = item[1].get(columns[0])
-        return value is None, value or 0.0
+        return value is None, float(value or 0)
 
     return Grid(
         str(quantity(name)),

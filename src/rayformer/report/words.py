@@ -50,6 +50,36 @@ TITLES = {
     "logistic_top1": "top-1 accuracy of logistic regression",
     "logistic_strength": "its strength against its penalty",
     "knn_top1": "top-1 accuracy of nearest neighbours",
+    "probe_top1": "top-1 accuracy of a linear probe",
+    "probe_layer": "the layer that it reads",
+    "one_mask_top1": "top-1 accuracy with pixels hidden one way",
+    "one_mask_probe_top1": "top-1 accuracy of the probe with pixels hidden one way",
+    "bleu": "BLEU",
+    "words": "cross-entropy of words asked about",
+    "words_accuracy": "words told rightly",
+    "next": "cross-entropy of what comes next",
+    "next_accuracy": "pairs told rightly",
+    **{
+        f"{which}{name}": f"{title}{said}"
+        for which, said in {
+            "": "",
+            "lowest_": " of the worst seed",
+            "highest_": " of the best seed",
+            "together_": " of all seeds' mean answer",
+        }.items()
+        for name, title in {
+            "accuracy": "accuracy",
+            "f1": "F1",
+            "mcc": "Matthews' correlation",
+            "pearson": "Pearson's correlation",
+            "spearman": "Spearman's correlation",
+        }.items()
+    },
+    "commonest_accuracy": "accuracy of always giving the commonest answer",
+    "mismatched_accuracy": "accuracy on genres that were not learned from",
+    "restored_mse": "mean squared error of what was restored",
+    "spoiled_mse": "that of what was spoiled",
+    "unspoiled_mse": "that of what was clean, there and back",
     "ap": "AP",
     "ap50": "AP50",
     "ap75": "AP75",

@@ -6,6 +6,7 @@ from torch import nn
 
 from rayformer.nets.parts.attention import causal_mask, key_mask
 from rayformer.nets.parts.block import ACTIVATIONS, MLP, PostNormBlock, PreNormBlock, initialise
+from rayformer.nets.parts.cache import KeyValueCache
 
 
 def tokens(*shape, seed=0):
@@ -119,3 +120,20 @@ def test_patches_start_so_that_they_keep_the_variance_of_pixels():
     initialise(layer)
     assert layer(torch.randn(20, 3, 8, 8)).std().item() == pytest.approx(0.88, abs=0.03)
     assert (layer.bias == 0).all()
+
+
+def test_a_block_that_remembers_gives_what_one_pass_gives():
+    torch.manual_seed(0)
+    block, x = PreNormBlock(12, 3, 24, norm=nn.RMSNorm).eval(), tokens(2, 7, 12)
+    whole = block(x, causal_mask(7))
+    cache = KeyValueCache(2, 3, 7, 4)
+    parts = [block(x[:, :3], causal_mask(3), cache)]
+    parts += [block(x[:, place : place + 1], None, cache) for place in range(3, 7)]
+    torch.testing.assert_close(torch.cat(parts, dim=1), whole)
+
+
+def test_norms_are_of_the_kind_that_was_asked_for():
+    for kind in (nn.LayerNorm, nn.RMSNorm):
+        block = PreNormBlock(12, 3, 24, norm=kind, eps=0.5)
+        assert {type(block.norm_attention), type(block.norm_mlp)} == {kind}
+        assert block.norm_mlp.eps == 0.5

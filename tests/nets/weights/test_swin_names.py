@@ -5,7 +5,7 @@ import torch
 
 from rayformer.core.errors import DataError
 from rayformer.nets.swin import Swin, SwinConfig
-from rayformer.nets.weights.load import exported, put
+from rayformer.nets.weights.loading import exported, put
 from rayformer.nets.weights.swin import SWIN
 
 SIZES = {"width": 8, "depths": (1, 2, 1), "heads": (1, 2, 4), "window": 4}

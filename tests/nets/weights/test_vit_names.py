@@ -5,7 +5,7 @@ import torch
 
 from rayformer.core.errors import DataError
 from rayformer.nets.vit import ViT, ViTConfig
-from rayformer.nets.weights.load import exported, put
+from rayformer.nets.weights.loading import exported, put
 from rayformer.nets.weights.vit import VIT
 
 TINY = ViTConfig(image_size=32, patch_size=8, width=24, depth=2, heads=3)

@@ -92,7 +92,7 @@ def fitted_palette(pixels: Float[Tensor, "points 3"], colours: int, seed: int) -
     values = pixels.numpy()
     distinct = np.unique(values, axis=0)
     if len(distinct) > colours:
-        means = KMeans(colours, n_init=1, max_iter=TURNS, random_state=seed % 2**32)
+        means = KMeans(colours, n_init="auto", max_iter=TURNS, random_state=seed % 2**32)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # where it stands after its turns is good
             distinct = means.fit(values).cluster_centers_
@@ -115,7 +115,12 @@ def read_palette(path: Path | str) -> Palette:
             f"{path}: no palette. It is read from an .npy of colours, or from a preprocessor_config.json "
             "with clusters."
         ) from error
-    good = found.ndim == 2 and found.shape[1] == 3 and len(found) >= 2 and np.issubdtype(found.dtype, np.floating)
+    good = (
+        found.ndim == 2
+        and found.shape[1] == 3
+        and len(found) >= 2
+        and np.issubdtype(found.dtype, np.floating)
+    )
     if not good or not np.isfinite(found).all() or np.abs(found).max() > 1 + 1e-6:
         raise DataError(
             f"{path}: a palette is two colours or more, three numbers in [-1, 1] each, but this holds "

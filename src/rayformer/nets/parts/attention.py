@@ -6,6 +6,7 @@ Vaswani et al. 2017, https://arxiv.org/abs/1706.03762. In the order of the lectu
     attend_openly        softmax(q k^T / sqrt(d)) v, line by line, with its weights     eq. 1
     attend               the same by the quicker of two ways
     MultiHeadAttention   several attentions side by side, each on its share of the channels     sec. 3.2.2
+    Remembered           keys and values of tokens that are asked many times
     causal_mask          who may look at whom: nobody ahead                             sec. 3.2.3
     key_mask             nobody at padding
 
@@ -20,13 +21,15 @@ head; width, channels of a token = heads x features.
 import itertools
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from rayformer.kernels.linear import Linear, linear
+from rayformer.nets.parts.cache import KeyValueCache
 
 AT_ONCE = 2**21
 """Scores that a processor makes at a time where it attends openly, 8 MB in float32. More than 32 MB are, with
@@ -114,6 +117,17 @@ def _a_few_at_a_time(
     return torch.cat(taken)
 
 
+@dataclass(frozen=True, eq=False)
+class Remembered:
+    """Keys and values as an attention has projected them, for tokens that are asked again and again."""
+
+    keys: Float[Tensor, "*batch heads keys features"]
+    values: Float[Tensor, "*batch heads keys features"]
+
+    def only(self, examples: Int[Tensor, "_"]) -> "Remembered":
+        return Remembered(self.keys[examples], self.values[examples])
+
+
 class MultiHeadAttention(nn.Module):
     """Attentions side by side (sec. 3.2.2). Packed: one matrix holds those of queries, keys and values, in
     this order, and where all three come from the same tokens one product gives them.
@@ -121,6 +135,11 @@ class MultiHeadAttention(nn.Module):
         attention(x)                      self-attention
         attention(x, memory)              cross-attention
         attention(x + p, values=x)        positions in the questions and the keys, not in what is taken
+        attention(x, cache=cache)         x comes after the tokens in the cache, and asks them and itself
+
+    With a cache, new keys and values are appended, and all so far are looked at; several new tokens at once
+    may not look ahead of themselves only if a mask says so (`causal_mask` with `before`). Where memory is
+    asked many times, `remember(memory)` projects it once and `recall(x, remembered)` asks it.
 
     `dropout` is the share of weights left out in training, by torch's global generator.
     """
@@ -141,8 +160,25 @@ class MultiHeadAttention(nn.Module):
         keys: Float[Tensor, "*batch keys width"] | None = None,
         values: Float[Tensor, "*batch keys width"] | None = None,
         mask: Mask | None = None,
+        cache: KeyValueCache | None = None,
     ) -> Float[Tensor, "*batch queries width"]:
         q, k, v = self.project(queries, keys, values)
+        if cache is not None:
+            k, v = cache.extend(k, v)
+        return self._taken(q, k, v, mask)
+
+    def remember(self, keys: Float[Tensor, "*batch keys width"]) -> Remembered:
+        """Memory as `recall` asks it."""
+        return Remembered(*self._projected(keys, 1, 3))
+
+    def recall(
+        self, queries: Float[Tensor, "*batch queries width"], memory: Remembered, mask: Mask | None = None
+    ) -> Float[Tensor, "*batch queries width"]:
+        """What `attention(queries, memory)` gives, for memory as `remember` made it."""
+        (q,) = self._projected(queries, 0, 1)
+        return self._taken(q, memory.keys, memory.values, mask)
+
+    def _taken(self, q: Tensor, k: Tensor, v: Tensor, mask: Mask | None) -> Tensor:
         dropout = self.dropout if self.training else 0.0
         if self.watch is None:
             taken = attend(q, k, v, mask, dropout)
@@ -157,17 +193,25 @@ class MultiHeadAttention(nn.Module):
             packed = self.to_qkv(queries).unflatten(-1, (3, self.heads, -1))
             return packed.movedim(-3, 0).transpose(-3, -2).unbind()
         keys = queries if keys is None else keys
-        values = keys if values is None else values
-        weights = self.to_qkv.weight.chunk(3)
-        biases = (None,) * 3 if self.to_qkv.bias is None else self.to_qkv.bias.chunk(3)
+        if values is None or values is keys:
+            return *self._projected(queries, 0, 1), *self._projected(keys, 1, 3)
         inputs = (queries, keys, values)
-        projected = (linear(*one) for one in zip(inputs, weights, biases, strict=True))
-        return tuple(one.unflatten(-1, (self.heads, -1)).transpose(-3, -2) for one in projected)
+        return tuple(one for part in range(3) for one in self._projected(inputs[part], part, part + 1))
+
+    def _projected(self, tokens: Tensor, first: int, last: int) -> tuple[Tensor, ...]:
+        """Of queries, keys and values those from `first` to `last`, without it, by one product with a part of
+        the matrix."""
+        width, bias = self.to_qkv.in_features, self.to_qkv.bias
+        part = slice(first * width, last * width)
+        packed = linear(tokens, self.to_qkv.weight[part], None if bias is None else bias[part])
+        return packed.unflatten(-1, (last - first, self.heads, -1)).movedim(-3, 0).transpose(-3, -2).unbind()
 
 
-def causal_mask(tokens: int, device: torch.device | None = None) -> Bool[Tensor, "queries keys"]:
-    """Each token may look at itself and what came before it."""
-    return torch.ones(tokens, tokens, dtype=torch.bool, device=device).tril()
+def causal_mask(
+    tokens: int, device: torch.device | None = None, before: int = 0
+) -> Bool[Tensor, "queries keys"]:
+    """Each of `tokens` may look at itself and what came before it; `before` keys came before them all."""
+    return torch.ones(tokens, before + tokens, dtype=torch.bool, device=device).tril(before)
 
 
 def key_mask(real: Bool[Tensor, "batch keys"]) -> Bool[Tensor, "batch 1 1 keys"]:

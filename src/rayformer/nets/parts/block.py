@@ -3,6 +3,7 @@
     MLP             two linear layers with an activation between them, token by token
     PreNormBlock    x + f(norm(x)): the vision transformers        Wang et al. 2019, Dosovitskiy et al. 2020
     PostNormBlock   norm(x + f(x)): the first Transformer, BERT, DETR          Vaswani et al. 2017, sec. 3.1
+    DecoderBlock    the same, with a look at a memory in the middle
     initialise      how their weights start
 
 A block takes tokens of any batch shape and the mask of `parts/attention.py`. Dropout and drop path are for
@@ -15,11 +16,12 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from rayformer.kernels.linear import Linear
-from rayformer.nets.parts.attention import Mask, MultiHeadAttention
+from rayformer.nets.parts.attention import Mask, MultiHeadAttention, Remembered
+from rayformer.nets.parts.cache import KeyValueCache
 from rayformer.nets.parts.drop_path import DropPath
 from rayformer.nets.parts.layer_scale import LayerScale
 
@@ -53,7 +55,8 @@ class PreNormBlock(nn.Module):
     what lets deep stacks learn.
 
     `layer_scale` is what each branch is multiplied by at first, channel by channel; None leaves it out.
-    `drop_path` is the share of examples that pass a branch by.
+    `drop_path` is the share of examples that pass a branch by. `norm` makes both norms: layer norms, or
+    another kind.
     """
 
     def __init__(
@@ -68,22 +71,27 @@ class PreNormBlock(nn.Module):
         attention_dropout: float = 0.0,
         drop_path: float = 0.0,
         layer_scale: float | None = None,
+        norm: Callable[[int, float], nn.Module] = nn.LayerNorm,
         eps: float = 1e-6,
     ):
         super().__init__()
-        self.norm_attention = nn.LayerNorm(width, eps)
+        self.norm_attention = norm(width, eps)
         self.attention = MultiHeadAttention(width, heads, qkv_bias, attention_dropout)
         self.scale_attention = nn.Identity() if layer_scale is None else LayerScale(width, layer_scale)
-        self.norm_mlp = nn.LayerNorm(width, eps)
+        self.norm_mlp = norm(width, eps)
         self.mlp = MLP(width, hidden, activation, dropout)
         self.scale_mlp = nn.Identity() if layer_scale is None else LayerScale(width, layer_scale)
         self.dropout = nn.Dropout(dropout)
         self.drop_path = DropPath(drop_path)
 
     def forward(
-        self, x: Float[Tensor, "*batch tokens width"], mask: Mask | None = None
+        self,
+        x: Float[Tensor, "*batch tokens width"],
+        mask: Mask | None = None,
+        cache: KeyValueCache | None = None,
     ) -> Float[Tensor, "*batch tokens width"]:
-        taken = self.attention(self.norm_attention(x), mask=mask)
+        """With a cache, the tokens come after those in it."""
+        taken = self.attention(self.norm_attention(x), mask=mask, cache=cache)
         x = x + self.drop_path(self.scale_attention(self.dropout(taken)))
         return x + self.drop_path(self.scale_mlp(self.dropout(self.mlp(self.norm_mlp(x)))))
 
@@ -121,6 +129,51 @@ class PostNormBlock(nn.Module):
         asked = {"queries": x} if positions is None else {"queries": x + positions, "values": x}
         x = self.norm_attention(x + self.dropout(self.attention(**asked, mask=mask)))
         return self.norm_mlp(x + self.dropout(self.mlp(x)))
+
+
+class DecoderBlock(nn.Module):
+    """norm(x + f(x)), with f attention among the tokens, then attention to a memory, then the MLP (Vaswani et
+    al. 2017, sec. 3.1 and fig. 1, right)."""
+
+    def __init__(
+        self,
+        width: int,
+        heads: int,
+        hidden: int,
+        *,
+        activation: Activation = "relu",
+        dropout: float = 0.0,
+        attention_dropout: float = 0.0,
+        eps: float = 1e-5,
+    ):
+        super().__init__()
+        self.attention = MultiHeadAttention(width, heads, dropout=attention_dropout)
+        self.norm_attention = nn.LayerNorm(width, eps)
+        self.to_memory = MultiHeadAttention(width, heads, dropout=attention_dropout)
+        self.norm_memory = nn.LayerNorm(width, eps)
+        self.mlp = MLP(width, hidden, activation, dropout)
+        self.norm_mlp = nn.LayerNorm(width, eps)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(
+        self,
+        x: Float[Tensor, "_ tokens width"],
+        memory: Float[Tensor, "_ keys width"] | Remembered,
+        mask: Bool[Tensor, "tokens _"] | None = None,
+        memory_mask: Mask | None = None,
+        cache: KeyValueCache | None = None,
+    ) -> Float[Tensor, "_ tokens width"]:
+        """With a cache, the tokens come after those in it. A remembered memory may be that of fewer examples:
+        an equal number of neighbours then ask the same one, as hypotheses about one sentence do."""
+        x = self.norm_attention(x + self.dropout(self.attention(x, mask=mask, cache=cache)))
+        x = self.norm_memory(x + self.dropout(self._recalled(x, memory, memory_mask)))
+        return self.norm_mlp(x + self.dropout(self.mlp(x)))
+
+    def _recalled(self, x: Tensor, memory: Tensor | Remembered, mask: Mask | None) -> Tensor:
+        if isinstance(memory, Tensor):
+            return self.to_memory(x, memory, mask=mask)
+        neighbours = x.unflatten(0, (len(memory.keys), -1)).flatten(1, 2)
+        return self.to_memory.recall(neighbours, memory, mask).reshape(x.shape)
 
 
 def initialise(module: nn.Module) -> None:

@@ -8,6 +8,7 @@ time. Batch norms look at a batch twice then, and yet must count it once.
 
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -16,19 +17,22 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
 
-def one_by_one(blocks: nn.Module, x: Float[Tensor, "batch *shape"], again: bool) -> Float[Tensor, "batch *_"]:
-    """What comes out of the last of the blocks that a module holds. With `again`, and where a gradient is
-    wanted, only what enters each block is kept."""
+def one_by_one(
+    blocks: nn.Module, x: Float[Tensor, "batch *shape"], again: bool, *others: Any
+) -> Float[Tensor, "batch *_"]:
+    """What comes out of the last of the blocks that a module holds, each of which is also given `others`.
+    With `again`, and where a gradient is wanted, only what enters each block is kept."""
     for block in blocks.children():
         if again and torch.is_grad_enabled():
             x = checkpoint(
                 block,
                 x,
+                *others,
                 use_reentrant=False,
                 context_fn=lambda block=block: (nullcontext(), _recalled(block)),
             )
         else:
-            x = block(x)
+            x = block(x, *others)
     return x
 
 

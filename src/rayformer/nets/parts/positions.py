@@ -1,5 +1,6 @@
-"""Where a token stands in the picture, as a learned vector that is added to it.
+"""Where a token stands, as a vector that is added to it: in a sequence, as waves; in a picture, learned.
 
+    sinusoidal         waves of falling frequency                                Vaswani et al. 2017, sec. 3.5
     resized            a grid of vectors for another number of places, by bicubic interpolation
     LearnedPositions   the grid as parameters, after vectors for tokens that stand nowhere
 
@@ -11,6 +12,21 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
+
+
+def sinusoidal(
+    tokens: int, width: int, first: int = 0, base: float | int = 10000, device: torch.device | None = None
+) -> Float[Tensor, "tokens width"]:
+    """sin(p / base^(2i / width)) and cos of the same, in turn, for the places p from `first` on.
+
+    Vaswani et al. 2017, https://arxiv.org/abs/1706.03762. Nothing is learned, so there are vectors for places
+    that no training has seen; and those of p + k are a rotation of those of p, the same for every p. An odd
+    width ends on a sine.
+    """
+    # In double precision, which not every device has: the angles of far places would lose their digits.
+    places = torch.arange(first, first + tokens, dtype=torch.float64)[:, None]
+    angles = places * base ** (-torch.arange(0, width, 2, dtype=torch.float64) / width)
+    return torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(1)[:, :width].float().to(device)
 
 
 def resized(

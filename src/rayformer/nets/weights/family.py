@@ -38,6 +38,11 @@ class Family:
     fitted: Callable[[nn.Module, str, Tensor], Tensor | None] = lambda model, name, tensor: None
     """A tensor of another shape made to fit the model's of that name (positions for another picture size),
     or None."""
+    trimmed: Callable[[Mapping[str, Tensor], nn.Module, str], Mapping[str, Tensor]] = (
+        lambda tensors, model, source: tensors
+    )
+    """The tensors of a file, called by its source, without what a model has no place for and would not
+    miss."""
 
 
 def from_flax(name: str, tensor: Tensor) -> tuple[str, Tensor]:

@@ -2,6 +2,7 @@
 
     read         tensors by name from a file, a folder, or a name on the hub
     found        the file or the folder, or else the name; nothing is read
+    beside       the folder where what describes them lies: a config, a vocabulary
     unwrapped    those of a model out of what a training script put round them
 
 Nothing that a file holds is run: `.safetensors` and `.npz` are plain numbers, `.pth` and its like are read by
@@ -10,7 +11,7 @@ torch's weights-only reader, which refuses all else.
 
 import json
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -101,34 +102,48 @@ def _folder(path: Path) -> dict[str, Tensor]:
     raise DataError(f"{path}: a folder of weights holds {' or '.join(IN_A_FOLDER)}, but this one does not.")
 
 
+def beside(source: str | Path, names: Sequence[str]) -> Path:
+    """The folder where files of these names lie that describe weights, if there are any: the one that a file
+    is in, the folder itself, or what the hub has of them. Raises as `read`."""
+    place = found(source)
+    if isinstance(place, str):
+        return _fetched(place, names)
+    return place if place.is_dir() else place.parent
+
+
 def _hub(name: str) -> dict[str, Tensor]:
     """One format is fetched and no more: safetensors, else the file that came before it."""
-    try:
-        import huggingface_hub
-    except ImportError as error:
-        raise MissingExtra("hub", f"{name} on the Hugging Face hub") from error
-    owner_and_name, _, revision = name.partition("@")
-    folder, newest, older = Path(), [*SAFE, "model-*.safetensors"], ["pytorch_model.bin"]
+    newest, older = [*SAFE, "model-*.safetensors"], ["pytorch_model.bin"]
     for wanted in (newest, older):
-        try:
-            folder = Path(
-                huggingface_hub.snapshot_download(
-                    owner_and_name, revision=revision or None, allow_patterns=wanted
-                )
-            )
-        except (OSError, ValueError) as error:  # of which kinds all are that the client raises
-            raise DataError(
-                f"{name}: no file of that name here, and the Hugging Face hub does not give it "
-                f"({_said(error)}).\n"
-                "Is the name right, is it public (else set HF_TOKEN), and can this machine reach the hub?\n"
-                "Weights that were fetched elsewhere, such as its model.safetensors, may be named as a file."
-            ) from error
+        folder = _fetched(name, wanted)
         if any((folder / one).exists() for one in (*SAFE, *older)):
             return _folder(folder)
     raise DataError(
         f"{name}: on the Hugging Face hub, but without {' or '.join(IN_A_FOLDER)}.\n"
         "Fetch the file that it has yourself, and name that."
     )
+
+
+def _fetched(name: str, wanted: Sequence[str]) -> Path:
+    """The folder with those of the wanted files that the hub has under this name."""
+    try:
+        import huggingface_hub
+    except ImportError as error:
+        raise MissingExtra("hub", f"{name} on the Hugging Face hub") from error
+    owner_and_name, _, revision = name.partition("@")
+    try:
+        return Path(
+            huggingface_hub.snapshot_download(
+                owner_and_name, revision=revision or None, allow_patterns=list(wanted)
+            )
+        )
+    except (OSError, ValueError) as error:  # of which kinds all are that the client raises
+        raise DataError(
+            f"{name}: no file of that name here, and the Hugging Face hub does not give it "
+            f"({_said(error)}).\n"
+            "Is the name right, is it public (else set HF_TOKEN), and can this machine reach the hub?\n"
+            "Weights that were fetched elsewhere, such as its model.safetensors, may be named as a file."
+        ) from error
 
 
 def _said(error: Exception) -> str:

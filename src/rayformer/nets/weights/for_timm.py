@@ -17,7 +17,7 @@ from rayformer.core.errors import ConfigError
 from rayformer.nets import convnext, nfnet, resnet_rs, swin, vit
 from rayformer.nets.weights.convnext import CONVNEXT
 from rayformer.nets.weights.family import Family
-from rayformer.nets.weights.load import exported, form_of
+from rayformer.nets.weights.loading import exported, form_of
 from rayformer.nets.weights.names import published_names
 from rayformer.nets.weights.nfnet import NFNET
 from rayformer.nets.weights.resnet_rs import RESNET

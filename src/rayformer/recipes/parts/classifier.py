@@ -40,7 +40,7 @@ from rayformer.runs.pictures import Picture
 
 KEPT = {
     "image_size", "dropout", "attention_dropout", "drop_path", "checkpointing", "pool", "class_token",
-    "activation", "qkv_bias", "layer_scale", "eps",
+    "activation", "qkv_bias", "layer_scale", "eps", "objective", "bias",
 }  # fmt: skip
 """Fields of a network that a published size leaves alone: how it is trained, and in what published networks
 of one size differ."""
@@ -77,6 +77,17 @@ class ClassifierTraining:
             )
         if self.shown < 0:
             raise ConfigError(f"train.shown must not be negative, but is {self.shown}.")
+
+    def pieces(self, world: int) -> int:
+        """Into how many micro-batches each of so many processes cuts its share of a step: all into equally
+        many, though one may have a picture less. Raises ConfigError where there are fewer pictures than
+        processes."""
+        if self.batch < world:
+            raise ConfigError(
+                f"train.batch must be at least the number of processes, {world}, but is {self.batch}."
+            )
+        at_once = self.at_once or self.batch
+        return min(-(-self.batch // (world * at_once)), self.batch // world)
 
 
 @runtime_checkable
@@ -172,16 +183,10 @@ class ClassifierTask:
 
     def batch(self, split: str, step: int, rank: int, world: int) -> ImageBatch:
         assert split == "train", f"a network learns from training pictures, not from {split!r}"
-        if self.options.batch < world:
-            raise ConfigError(
-                f"train.batch must be at least the number of processes, {world}, but is {self.options.batch}."
-            )
+        pieces = self.options.pieces(world)
         images, labels = self._training(step, rank, world)
         draw = stream(self.seed, "mix", step, rank)
         images, targets = mix(images, labels, len(self.classes), self.options.mix, draw)
-        at_once = self.options.at_once or self.options.batch
-        # Every process has equally many pieces, though one may have a picture less.
-        pieces = min(-(-self.options.batch // (world * at_once)), self.options.batch // world)
         return ImageBatch(ImagePiece(images, targets), pieces)
 
     def loss(self, piece: ImagePiece, step: int, generator: Generator) -> Losses:

@@ -10,7 +10,7 @@ from torch import nn
 
 from rayformer.engine.chain import best_weights
 from rayformer.nets.weights.family import Family
-from rayformer.nets.weights.load import load, put
+from rayformer.nets.weights.loading import load, put
 from rayformer.runs.run import Run
 
 

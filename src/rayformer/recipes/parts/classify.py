@@ -1,6 +1,8 @@
 """What a trained network says of pictures that it has never seen.
 
-predict     pictures and folders of them in, the likeliest classes out
+predict          pictures and folders of them in, the likeliest classes out
+named_pictures   the files that are meant
+seen_of          what a network sees of them
 """
 
 import logging
@@ -28,11 +30,11 @@ def predict(loaded: Loaded, inputs: Sequence[str], out: Path | None) -> Predicti
     """Of every picture the likeliest classes and how likely they are; of one in a folder that cannot be read,
     why. Raises DataError for a named file that is absent or no picture, and for a folder without any that can
     be read. Nothing is written to `out`: all fits on a line."""
-    task, named = loaded.task, _pictures(inputs)
+    task, named = loaded.task, named_pictures(inputs)
     paths = list(named)
     values, rows = {}, []
     for first in range(0, len(paths), AT_ONCE):
-        seen, problems = _seen(paths[first : first + AT_ONCE], named, task.see)
+        seen, problems = seen_of(paths[first : first + AT_ONCE], named, task.see)
         for path, problem in problems.items():
             LOG.warning("%s", problem)
             values[str(path)] = {"problem": problem}
@@ -54,7 +56,7 @@ def predict(loaded: Loaded, inputs: Sequence[str], out: Path | None) -> Predicti
     return Prediction(values=values, rows=rows)
 
 
-def _seen(
+def seen_of(
     paths: Sequence[Path], named: Mapping[Path, bool], see: Transform
 ) -> tuple[dict[Path, Tensor], dict[Path, str]]:
     """What the network sees of each picture, and what is wrong with those of folders that cannot be read."""
@@ -69,7 +71,7 @@ def _seen(
     return seen, problems
 
 
-def _pictures(inputs: Sequence[str]) -> dict[Path, bool]:
+def named_pictures(inputs: Sequence[str]) -> dict[Path, bool]:
     """All files that were named, and all pictures in the folders that were; whether each was named itself."""
     found: dict[Path, bool] = {}
     for path in map(Path, inputs):

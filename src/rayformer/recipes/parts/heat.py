@@ -3,6 +3,7 @@
 attention_heat   of a ViT: what the class token, or the mean of all patches, took from each patch, in the last
                  block and over all blocks
 channel_heat     of a ConvNet: Grad-CAM
+gradient_heat    of any network: how much its answer depends on each pixel
 """
 
 from collections.abc import Mapping
@@ -10,7 +11,7 @@ from collections.abc import Mapping
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 
 from rayformer.nets.parts.attention_maps import rollout
 from rayformer.nets.parts.grad_cam import Seeing, grad_cam
@@ -44,3 +45,16 @@ def channel_heat(
     model: Seeing, images: Float[Tensor, "batch channels height width"], classes: Int[Tensor, "batch"]
 ) -> Heat:
     return {"Grad-CAM": grad_cam(model, images, classes)}
+
+
+def gradient_heat(
+    model: nn.Module, images: Float[Tensor, "batch channels height width"], classes: Int[Tensor, "batch"]
+) -> Heat:
+    """The length of the gradient of the class's logit at each pixel, as a share of the longest (Simonyan et
+    al. 2014, https://arxiv.org/abs/1312.6034, sec. 3)."""
+    with torch.enable_grad():
+        seen = images.detach().clone().requires_grad_()
+        asked = model(seen).float().gather(1, classes[:, None]).sum()
+        (slope,) = torch.autograd.grad(asked, seen)
+    length = slope.norm(dim=1)
+    return {"gradient": length / length.amax(dim=(1, 2), keepdim=True).clamp(min=1e-12)}

@@ -59,15 +59,20 @@ class Report:
         return said
 
 
-def load(model: nn.Module, source: str | Path, family: Family) -> Report:
-    """Weights from a file, a folder or a name on the hub into the model. Raises DataError for those of
-    another architecture, with what does not fit, and leaves the model as it was."""
+def load(model: nn.Module, source: str | Path, family: Family | None = None) -> Report:
+    """Weights from a file, a folder or a name on the hub into the model, which is of one of our networks, or
+    of the family that is given. Raises DataError for those of another architecture, with what does not fit,
+    and leaves the model as it was; ConfigError for a model of no known family."""
+    if family is None:
+        from rayformer.nets.families import family_of  # all networks; they know nothing of files
+
+        family = family_of(model)
     return put(model, read(source), family, str(source))
 
 
 def put(model: nn.Module, tensors: Mapping[str, Tensor], family: Family, source: str) -> Report:
     """The same, of tensors by name in whatever format of the family."""
-    own = model.state_dict()
+    own, tensors = model.state_dict(), family.trimmed(tensors, model, source)
     name, given, unexpected, computed = _recognised(tensors, family, own)
     resized, other = {}, []
     for key in sorted(given.keys() & own.keys()):

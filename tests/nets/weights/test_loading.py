@@ -11,10 +11,12 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from rayformer.core.errors import DataError
+from rayformer.core.errors import ConfigError, DataError
+from rayformer.nets import weights
+from rayformer.nets.vit import ViT, ViTConfig
 from rayformer.nets.weights.family import Family, Format, from_flax
 from rayformer.nets.weights.files import read
-from rayformer.nets.weights.load import exported, load, put
+from rayformer.nets.weights.loading import exported, load, put
 from rayformer.nets.weights.names import Rename
 
 TIMM = (
@@ -260,3 +262,18 @@ def test_a_name_on_the_hub_without_weights_is_told(tmp_path: Path, monkeypatch, 
     with pytest.raises(DataError) as caught:
         read("owner/name")
     snapshot("hub_without_weights", str(caught.value))
+
+
+def test_networks_of_ours_know_their_family(tmp_path):
+    torch.manual_seed(0)
+    given, taken = (ViT(ViTConfig(width=24, depth=1, heads=2, image_size=32), 3) for _ in range(2))
+    save_file(given.state_dict(), tmp_path / "model.safetensors")
+    report = weights.load(taken, tmp_path)
+    assert same(given, taken)
+    assert report.kept == report.unexpected == ()
+
+
+def test_a_model_of_no_family_is_refused(net, tmp_path, snapshot):
+    with pytest.raises(ConfigError) as caught:
+        weights.load(net, tmp_path)
+    snapshot("no_family", str(caught.value))
