@@ -5,9 +5,11 @@
 
 The paper changes a ResNet-200 on ImageNet at 256 pixels one thing at a time, and keeps what it has: eight
 rungs are how it is trained, the last two what it is made of. Here a small ResNet climbs the same ladder on
-drawn solids (or on other labelled pictures) seen at 32 pixels. Everything but its size is the paper's, with
-times in proportion: "longer" is four times as long, as from 90 to 350 epochs; the average remembers as large
-a share of the training; rates, decays and shares are those for small networks (ResNet-RS-50).
+drawn solids (or on other labelled pictures) seen at 32 pixels, a hundred of each class: few, so that a minute
+is enough to see each of them many times, as the paper's 350 epochs do, and there is something to hold a
+network back from. Everything but its size is the paper's, with times in proportion: "longer" is four times as
+long, as from 90 to 350 epochs; the average remembers as large a share of the training; rates, decays and
+shares are those for small networks (ResNet-RS-50).
 
 What each rung gains is set beside what it gained in the paper, and beside what two seeds differ by anyway:
 small rungs cannot be told from chance at this size, and the verdict says which. It asks two things of the
@@ -34,6 +36,8 @@ from rayformer.runs.pictures import Picture
 STEPS = 250
 """Of the first two rungs."""
 LONGER = 4
+PER_CLASS = 100
+"""Pictures to learn from."""
 REMEMBERED = 0.09
 """Share of the training that the average of weights spans: the paper's 10,000 of 109,475 steps."""
 RANDAUGMENT = PolicyConfig(
@@ -46,7 +50,7 @@ def first(smoke: bool) -> ResNetRSRecipe:
     """A ResNet of 2015 as it was trained then: falling by a tenth thrice."""
     steps = 4 if smoke else STEPS
     return ResNetRSRecipe(
-        data=ImagesConfig(source="glyphs-20" if smoke else "shapes"),
+        data=ImagesConfig(source="glyphs-20" if smoke else "shapes", per_class=PER_CLASS),
         augment=AugmentConfig(
             size=32, crop="resized", area=(0.3, 1.0), policy=PolicyConfig(kind="none"), crop_share=1.0
         ),

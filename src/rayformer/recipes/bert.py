@@ -71,8 +71,8 @@ def build(config: BertRecipe, setting: Setting) -> Chain:
     if config.train.text.most > config.model.positions:
         raise ConfigError(
             f"train.text.most is {config.train.text.most} tokens, but there are model.positions="
-            f"{config.model.positions}: a place is a learned vector.\nRaise model.positions, or lower "
-            f"train.text.most."
+            f"{config.model.positions}: a place is a learned vector.\n"
+            "Raise model.positions, or lower train.text.most."
         )
     data, found = open_text(config, setting)
     with seeded(setting.seed, "model"):
@@ -115,11 +115,10 @@ def open_text(config: BertRecipe, setting: Setting) -> tuple[OpenText, dict[str,
     corpus = data.corpus
     if config.train.text.next_sentence and len(data.train) < 2:
         raise DataError(
-            f"{corpus.source}: one document only, so that no sentence can come from another one, and "
-            f"whether one follows "
-            "the other cannot be learned.\nSay what ends a document with --data.documents (blank-lines, "
-            "files or "
-            "headings), or learn words alone with --train.text.next-sentence false."
+            f"{corpus.source}: one document only, so that no sentence can come from another one, and whether "
+            "one follows the other cannot be learned.\n"
+            "Say what ends a document with --data.documents (blank-lines, files or headings), "
+            "or learn words alone with --train.text.next-sentence false."
         )
     found = {
         "source": corpus.source,
@@ -159,9 +158,8 @@ def _about_lengths(pieces: Pieces, config: BertRecipe) -> list[str]:
         return []
     what = "are cut" if config.train.text.next_sentence else "are read in parts"
     return [
-        f"{long:,} of {len(lengths):,} sentences are longer than {most} tokens (train.text.most) and "
-        f"{what}; the "
-        f"longest has {int(lengths.max()):,}"
+        f"{long:,} of {len(lengths):,} sentences are longer than {most} tokens (train.text.most) and {what}; "
+        f"the longest has {int(lengths.max()):,}"
     ]
 
 

