@@ -122,7 +122,7 @@ def stairs(measured: Mapping[str, Measured], title: str) -> Picture:
             values = _values(row)
             left.plot(values, [place] * len(values), "o", color="tab:blue", ms=5, alpha=0.6)
             left.annotate(
-                f"{_mean(row):.1f}", (_mean(row), place), xytext=(9, 0), textcoords="offset points",
+                f"{_mean(row):.1f}", (max(values), place), xytext=(9, 0), textcoords="offset points",
                 va="center", fontsize=8,
             )  # fmt: skip
         left.set_yticks(places, [rows[0].cell.name, *(f"+ {row.cell.name}" for row in rows[1:])])
